@@ -1,0 +1,127 @@
+// Package record is the run directory: the whole interface between acting and
+// judging. A Writer fills it while the audit acts; Load reads it any time later,
+// with no network, also when the run was cut off in the middle.
+//
+//	RUN/manifest.json         what ran, how it ended, hashes of all files
+//	RUN/plan.yaml             the plan as it was, secrets redacted
+//	RUN/facts.json            what inspection found
+//	RUN/history/<probe>.jsonl one event a line
+//	RUN/agents/<node>.jsonl   orders to the agent on a node and its answers
+//	RUN/findings.json         written by the judge, not part of the record
+package record
+
+import (
+	"time"
+
+	"github.com/lockaudit/lockaudit/facts"
+	"github.com/lockaudit/lockaudit/history"
+)
+
+// Format is the version of the run directory. Load refuses a newer one.
+const Format = 1
+
+// Run is a recorded run, as judges see it.
+type Run struct {
+	Dir      string
+	Manifest Manifest
+	// Facts is nil if inspection never finished.
+	Facts *facts.Deployment
+	// Histories by probe name; a probe that never started has none.
+	Histories map[string][]history.Event
+	// Damage lists what is wrong with the files, one line each: a truncated last
+	// line, a hash that does not match, a missing file. Judging goes on, and the
+	// report shows it.
+	Damage []string
+}
+
+// Manifest says what ran and how it ended.
+type Manifest struct {
+	Format   int       `json:"format"`
+	ID       string    `json:"id"`
+	Tool     string    `json:"tool"` // version of lockaudit
+	Started  time.Time `json:"started"`
+	Finished time.Time `json:"finished,omitzero"`
+	Status   Status    `json:"status"`
+	Err      string    `json:"err,omitempty"`
+	Subject  Subject   `json:"subject"`
+	Probes   []Probe   `json:"probes"`
+	// Residue lists faults that may still be in effect, with the way to remove
+	// them by hand. Anything here makes the exit status 4.
+	Residue []Residue `json:"residue,omitempty"`
+	// Files maps each file's path in the run directory to its SHA-256 in hex.
+	Files map[string]string `json:"files,omitempty"`
+}
+
+// Status says how a run ended. The zero value is a run that was cut off.
+type Status string
+
+// How a run can end.
+const (
+	Running     Status = "running"     // still going, or the auditor died
+	Complete    Status = "complete"    // every probe was tried
+	Interrupted Status = "interrupted" // stopped on request (ctrl-C, SIGTERM)
+	Aborted     Status = "aborted"     // could not go on; Err says why
+)
+
+// Subject is what a judge must know about the audited deployment.
+type Subject struct {
+	Name      string   `json:"name"`
+	Backend   string   `json:"backend"`
+	Endpoints []string `json:"endpoints,omitempty"`
+	Key       string   `json:"key"`
+	// TTL as asked for by the plan, in nanoseconds.
+	TTL time.Duration `json:"ttl"`
+	// Purpose is correctness or efficiency (Kleppmann): for an efficiency lock a
+	// double grant costs work, not data, and fencing is advice.
+	Purpose  string `json:"purpose"`
+	Resource string `json:"resource,omitempty"` // its kind; empty: no resource in the plan
+	// Signals: does the plan name metrics or a log in which lock failures should show?
+	Signals bool `json:"signals,omitempty"`
+	// Capabilities that the lock client declared, once it was started.
+	Capabilities []string `json:"capabilities,omitempty"`
+	// Plan is the path of the plan file as the user gave it, for reproducing commands.
+	Plan string `json:"plan,omitempty"`
+	// Passive: nothing was acquired, written or injected; such a run has no letter.
+	Passive bool `json:"passive,omitempty"`
+}
+
+// Can reports whether the lock client declared a capability.
+func (s Subject) Can(capability string) bool {
+	for _, c := range s.Capabilities {
+		if c == capability {
+			return true
+		}
+	}
+	return false
+}
+
+// Probe is one probe of the run.
+type Probe struct {
+	Name   string      `json:"name"`
+	Status ProbeStatus `json:"status"`
+	// Trials asked for and completed.
+	Trials    int    `json:"trials"`
+	Completed int    `json:"completed"`
+	Err       string `json:"err,omitempty"`
+}
+
+// ProbeStatus says how one probe ended.
+type ProbeStatus string
+
+// How a probe can end. Only a completed trial stands behind a verdict, but the
+// events of every trial are kept.
+const (
+	Ran     ProbeStatus = "ran"     // every trial was completed
+	Failed  ProbeStatus = "failed"  // a trial could not be carried out; Err says why
+	Skipped ProbeStatus = "skipped" // not possible on this deployment; Err says why
+	Pending ProbeStatus = "pending" // not reached
+)
+
+// Residue is a fault that may still be in effect.
+type Residue struct {
+	Node  string `json:"node"`
+	Fault string `json:"fault"`
+	What  string `json:"what"`
+	// Remove is the command that removes it by hand.
+	Remove string `json:"remove"`
+}
