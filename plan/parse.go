@@ -1,0 +1,132 @@
+package plan
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// maxSize bounds a plan file; the largest sensible one is a few kilobytes.
+const maxSize = 1 << 20
+
+// Load reads and parses a plan file.
+func Load(path string) (*Plan, []byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read plan: %w", err)
+	}
+	if info.Size() > maxSize {
+		return nil, nil, fmt.Errorf("read plan %s: %d bytes is too large for a plan file", path, info.Size())
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read plan: %w", err)
+	}
+	p, err := Parse(data)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read plan %s: %w", path, err)
+	}
+	return p, data, nil
+}
+
+// Parse decodes, fills in defaults, expands environment variables in secrets and
+// validates. Every mistake is an *Error.
+func Parse(data []byte) (*Plan, error) {
+	var doc yaml.Node
+	if err := yaml.Unmarshal(data, &doc); err != nil {
+		return nil, explain(err)
+	}
+	if len(doc.Content) == 0 {
+		return nil, &Error{Msg: "the plan is empty", Hint: "see examples/plan.yaml"}
+	}
+	if err := checkKeys(doc.Content[0], reflect.TypeFor[Plan]()); err != nil {
+		return nil, err
+	}
+	var p Plan
+	if err := doc.Decode(&p); err != nil {
+		return nil, explain(err)
+	}
+	if err := p.fill(); err != nil {
+		return nil, err
+	}
+	if err := p.validate(); err != nil {
+		return nil, err
+	}
+	return &p, nil
+}
+
+func (p *Plan) fill() error {
+	if p.Lock.Purpose == "" {
+		p.Lock.Purpose = Correctness
+	}
+	if p.Trials == 0 {
+		p.Trials = DefaultTrials
+	}
+	if p.Safety.MaxFault == 0 {
+		p.Safety.MaxFault = DefaultMaxFault
+	}
+	if !p.Probes.Passive && len(p.Probes.Names) == 0 {
+		p.Probes.All = true
+	}
+	if len(p.Nodes) == 0 {
+		p.Nodes = []Node{{Name: "local", Roles: []Role{RoleClient}}}
+	}
+	for i := range p.Nodes {
+		if len(p.Nodes[i].Agent) == 0 {
+			p.Nodes[i].Agent = []string{"lockaudit-agent"}
+		}
+	}
+	secrets := []*string{&p.Lock.Username, &p.Lock.Password}
+	if p.Resource != nil {
+		secrets = append(secrets, &p.Resource.Username, &p.Resource.Password)
+	}
+	for _, s := range secrets {
+		if err := expand(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var envName = regexp.MustCompile(`^\$\{([A-Za-z_][A-Za-z0-9_]*)\}$`)
+
+// expand replaces a value that is exactly ${NAME}. A password may contain a
+// dollar sign, so nothing else is touched.
+func expand(s *string) error {
+	m := envName.FindStringSubmatch(*s)
+	if m == nil {
+		return nil
+	}
+	value, ok := os.LookupEnv(m[1])
+	if !ok {
+		return &Error{Msg: fmt.Sprintf("environment variable %s is not set", m[1]), Hint: "export it, or write the value into the plan"}
+	}
+	*s = value
+	return nil
+}
+
+// decoderLine is the place in a yaml error: "line 3: cannot …".
+var decoderLine = regexp.MustCompile(`line (\d+): (.*)`)
+
+// explain turns a decoder's error, which may have many lines, into the first of
+// its complaints.
+func explain(err error) error {
+	var typed *yaml.TypeError
+	msg := strings.TrimPrefix(err.Error(), "yaml: ")
+	if errors.As(err, &typed) && len(typed.Errors) > 0 {
+		msg = typed.Errors[0]
+	}
+	msg, _, _ = strings.Cut(msg, "\n")
+	out := &Error{Msg: msg}
+	if m := decoderLine.FindStringSubmatch(msg); m != nil {
+		out.Line, _ = strconv.Atoi(m[1])
+		out.Msg = m[2]
+	}
+	return out
+}

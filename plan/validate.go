@@ -1,0 +1,130 @@
+package plan
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// nodeName is what may become part of a file name and of a command's argument.
+var nodeName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
+
+func (p *Plan) validate() error {
+	if !nodeName.MatchString(p.Name) {
+		return &Error{Msg: fmt.Sprintf("name %q is not a name", p.Name), Hint: "lower-case letters, digits, dot, dash and underscore"}
+	}
+	if err := p.Lock.validate(); err != nil {
+		return err
+	}
+	if p.Resource != nil {
+		if err := p.Resource.validate(); err != nil {
+			return err
+		}
+	}
+	if err := p.Clients.validate(); err != nil {
+		return err
+	}
+	if p.Trials < 1 || p.Trials > 1000 {
+		return &Error{Msg: fmt.Sprintf("trials %d is out of range", p.Trials), Hint: "1 to 1000; 3 is the default"}
+	}
+	if p.Safety.MaxFault < time.Second || p.Safety.MaxFault > time.Hour {
+		return &Error{Msg: fmt.Sprintf("safety.max_fault %s is out of range", p.Safety.MaxFault), Hint: "1s to 1h; 60s is the default"}
+	}
+	return p.validateNodes()
+}
+
+func (l Lock) validate() error {
+	switch {
+	case l.Backend == "":
+		return &Error{Msg: "lock.backend is missing", Hint: "for example: backend: etcd"}
+	case len(l.Endpoints) == 0:
+		return &Error{Msg: "lock.endpoints is missing", Hint: "for example: endpoints: [10.0.0.1:2379]"}
+	case l.Key == "":
+		return &Error{Msg: "lock.key is missing", Hint: "the key that the real clients lock; the audit derives canary keys of its own from it"}
+	case l.TTL == 0:
+		return &Error{Msg: "lock.ttl is missing", Hint: "the lease that the real clients ask for, for example: ttl: 10s"}
+	case l.TTL < time.Millisecond || l.TTL > 24*time.Hour:
+		return &Error{Msg: fmt.Sprintf("lock.ttl %s is out of range", l.TTL), Hint: "1ms to 24h"}
+	case l.Purpose != Correctness && l.Purpose != Efficiency:
+		return &Error{Msg: fmt.Sprintf("lock.purpose %q is unknown", l.Purpose), Hint: "correctness (the lock protects data) or efficiency (it saves work)"}
+	}
+	for _, e := range l.Endpoints {
+		if err := validEndpoint(e); err != nil {
+			return err
+		}
+	}
+	if l.TLS != nil && (l.TLS.CertFile == "") != (l.TLS.KeyFile == "") {
+		return &Error{Msg: "lock.tls names only one of cert and key", Hint: "mutual TLS needs both"}
+	}
+	return nil
+}
+
+// validEndpoint accepts host:port and scheme://host:port.
+func validEndpoint(e string) error {
+	bad := &Error{Msg: fmt.Sprintf("endpoint %q is not host:port", e), Hint: "for example 10.0.0.1:2379, [fd00::1]:2379 or https://etcd-1:2379"}
+	host := e
+	if strings.Contains(e, "://") {
+		u, err := url.Parse(e)
+		if err != nil || u.Host == "" || (u.Path != "" && u.Path != "/") {
+			return bad
+		}
+		host = u.Host
+	}
+	name, port, err := net.SplitHostPort(host)
+	if err != nil || name == "" || port == "" {
+		return bad
+	}
+	return nil
+}
+
+func (r Resource) validate() error {
+	if r.Kind == "" {
+		return &Error{Msg: "resource.kind is missing", Hint: "for example: kind: http"}
+	}
+	if r.URL != "" {
+		if u, err := url.Parse(r.URL); err != nil || u.Scheme == "" || u.Host == "" {
+			return &Error{Msg: fmt.Sprintf("resource.url %q is not a URL", r.URL), Hint: "for example http://ledger:8080/entries/{row}"}
+		}
+	}
+	return nil
+}
+
+func (c Clients) validate() error {
+	builtin := c.Builtin != nil && *c.Builtin
+	if builtin && len(c.Exec) > 0 {
+		return &Error{Msg: "clients names both builtin and exec", Hint: "choose one"}
+	}
+	if c.Builtin != nil && !*c.Builtin && len(c.Exec) == 0 {
+		return &Error{Msg: "clients names no program", Hint: "builtin: true, or exec: [node, client.js]"}
+	}
+	return nil
+}
+
+func (p *Plan) validateNodes() error {
+	seen := map[string]bool{}
+	for _, n := range p.Nodes {
+		if !nodeName.MatchString(n.Name) {
+			return &Error{Msg: fmt.Sprintf("node name %q is not a name", n.Name), Hint: "lower-case letters, digits, dot, dash and underscore"}
+		}
+		if seen[n.Name] {
+			return &Error{Msg: fmt.Sprintf("node %q is named twice", n.Name)}
+		}
+		seen[n.Name] = true
+		if len(n.Roles) == 0 {
+			return &Error{Msg: fmt.Sprintf("node %q has no roles", n.Name), Hint: "roles: [client], [lock] or [resource]"}
+		}
+		for _, r := range n.Roles {
+			if !slices.Contains([]Role{RoleClient, RoleLock, RoleResource}, r) {
+				return &Error{Msg: fmt.Sprintf("node %q has the unknown role %q", n.Name, r), Hint: "roles are client, lock and resource"}
+			}
+		}
+	}
+	if len(p.ClientNodes()) == 0 {
+		return &Error{Msg: "no node has the role client", Hint: "the audit needs at least one node on which lock clients can run, better two"}
+	}
+	return nil
+}
