@@ -88,6 +88,7 @@ type Evidence struct {
 	Trial int           `json:"trial,omitempty"`
 	Seq   int           `json:"seq,omitempty"` // of the event; 0 for a fact
 	At    time.Duration `json:"at,omitempty"`
+	Actor string        `json:"actor,omitempty"`
 	Text  string        `json:"text"`
 }
 
@@ -107,7 +108,13 @@ type Item struct {
 	Severity Severity
 	// Probes that produce what Judge reads; if none of them ran, the item is not tested.
 	Probes []string
-	// Judge reads the run and fills in Outcome, Tested, Harm, Summary, Fix, Evidence
-	// and Trials; the caller fills in the rest.
+	// Fix says what to do, by backend; the entry "" is for every other one.
+	Fix map[string]string
+	// Fencing marks the items that are only advice where the lock saves work and
+	// does not protect data (record.Subject.Purpose efficiency).
+	Fencing bool
+	// Judge reads the run and fills in Outcome, Harm, Summary, Evidence and Trials;
+	// the caller fills in the rest. It is called only if one of Probes left
+	// something to judge. nil: no probe of this version can judge the item.
 	Judge func(record.Run) Finding
 }

@@ -1,0 +1,82 @@
+package checklist
+
+import (
+	"fmt"
+
+	"github.com/lockaudit/lockaudit/facts"
+	"github.com/lockaudit/lockaudit/record"
+)
+
+func consensusBacked() Item {
+	return Item{
+		ID:       "consensus_backed",
+		Question: "is lock state stored in a consensus-backed system?",
+		Why:      "A lock that is acknowledged before a majority has it can be forgotten by a failover, and is then granted a second time.",
+		Severity: Critical,
+		Probes:   []string{inspect},
+		Fix: map[string]string{
+			"etcd":  "Run at least three voting members (learners do not count) on machines that do not fail together.",
+			"redis": "Redis replicates after it has answered, so a failover can forget a lock. For correctness move the lock to etcd, ZooKeeper, Consul or the database that holds the data; keep Redis for locks that only save work.",
+			"":      "Move the lock to a system that acknowledges only what a majority has stored: etcd, ZooKeeper, Consul, or the database that holds the data.",
+		},
+		Judge: judgeConsensus,
+	}
+}
+
+// quorum is the smallest number of voters that survives the loss of one (etcd FAQ).
+const quorum = 3
+
+func judgeConsensus(run record.Run) Finding {
+	d := run.Facts
+	f := Finding{Evidence: memberFacts(d)}
+	switch {
+	case d.Consensus == "" && len(d.Members) == 0:
+		f.Summary = "the lock service could not be inspected"
+	case d.Consensus == "":
+		f.Outcome, f.Summary = Fail, "no consensus protocol replicates lock state before it is acknowledged"
+	case d.Voters == 0:
+		f.Summary = "the service speaks " + d.Consensus + ", but its voting members could not be counted"
+	case d.Durable != nil && !*d.Durable:
+		f.Outcome, f.Summary = Fail, d.Consensus+" without durable storage: a restart forgets acknowledged locks"
+	case d.Voters < quorum:
+		f.Outcome = Warn
+		f.Summary = fmt.Sprintf("%s with %s: a majority does not survive the loss of one", d.Consensus, count(d.Voters, "voter"))
+	default:
+		f.Outcome, f.Summary = Pass, fmt.Sprintf("%s with %d voting members", d.Consensus, d.Voters)
+	}
+	return f
+}
+
+// memberFacts cites what the members say of themselves.
+func memberFacts(d *facts.Deployment) []Evidence {
+	protocol := d.Consensus
+	if protocol == "" {
+		protocol = "none"
+	}
+	out := []Evidence{{Probe: inspect, Text: fmt.Sprintf("backend %s %s, consensus %s, %s, %s",
+		d.Backend, d.Version, protocol, count(d.Voters, "voter"), count(d.Replicas, "asynchronous replica"))}}
+	for _, m := range d.Members {
+		text := "member " + m.Endpoint
+		if m.Name != "" {
+			text += " " + m.Name
+		}
+		switch {
+		case m.Err != "":
+			text += ": " + m.Err
+		case m.Role != "":
+			text += ": " + m.Role
+		}
+		out = append(out, Evidence{Probe: inspect, Text: text})
+	}
+	for _, line := range d.Unknown {
+		out = append(out, Evidence{Probe: inspect, Text: "unknown: " + line})
+	}
+	return out
+}
+
+func count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}

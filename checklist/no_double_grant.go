@@ -1,0 +1,73 @@
+package checklist
+
+import (
+	"fmt"
+
+	"github.com/lockaudit/lockaudit/history"
+	"github.com/lockaudit/lockaudit/record"
+)
+
+func noDoubleGrant() Item {
+	return Item{
+		ID:       "no_double_grant",
+		Question: "is there no double grant under faults?",
+		Why:      "A lock service that grants one lock to two clients within their leases is broken: nothing built on it excludes anybody.",
+		Severity: Critical,
+		Probes:   []string{pauseHolder, crashHolder, contend, tokenBattery},
+		Fix: map[string]string{
+			"etcd":  "Read the timeline first: a session that two clients share counts as one owner in etcd. Give every holder a session of its own, and acquire with concurrency.Mutex or a Txn on CreateRevision = 0.",
+			"redis": "Acquire with SET NX PX and release with a compare-and-delete script: a plain DEL removes somebody else's lock. A lock forgotten by a failover needs a consensus system.",
+			"":      "Acquire by one conditional write, release by one that checks the owner, and use a service that replicates before it answers.",
+		},
+		Judge: judgeDoubleGrant,
+	}
+}
+
+// ownerCheck is the capability locks.OwnerCheck, which this package may not import.
+const ownerCheck = "owner-check"
+
+// judgeDoubleGrant looks at every history. It passes only if a fault gave the
+// service the occasion: a pause that outlived the lease, and B's grant in it.
+func judgeDoubleGrant(run record.Run) Finding {
+	w := joined(run)
+	found := history.DoubleGrants(w.events, history.Options{OwnerCheck: run.Manifest.Subject.Can(ownerCheck)})
+	if len(found) > 0 {
+		d := found[0]
+		return Finding{
+			Outcome: Fail, Harm: true, Evidence: w.cite(d.Seqs()...),
+			Summary: fmt.Sprintf("%s: %s was granted the lock at +%.3fs while the lease of %s was running",
+				count(len(found), "double grant"), d.Second.Actor, d.From.Seconds(), d.First.Actor),
+		}
+	}
+	steps := allFiveSteps(run)
+	f := Finding{Summary: "no double grant, but no fault gave occasion to one: " + pauseHolder + " was not run", Trials: Trials{Of: len(steps)}}
+	for _, s := range steps {
+		missing, ok := s.outlived()
+		switch {
+		case ok && s.complete:
+			if f.Trials.Shown == 0 {
+				f.Evidence = append(append(s.cite(s.aGrant, ""), s.cite(s.expired, "A's lease is over")...), s.cite(s.bGrant, "")...)
+			}
+			f.Trials.Shown++
+		case !ok && f.Trials.Shown == 0:
+			f.Summary = "no double grant, but no fault gave occasion to one: " + missing
+		case f.Trials.Shown == 0:
+			f.Summary = "no double grant, but the trial was not carried to its end"
+		}
+	}
+	if f.Trials.Shown > 0 {
+		f.Outcome = Pass
+		f.Summary = fmt.Sprintf("%s, no two at the same time; B got the lock only when A's lease was over", count(grants(w), "grant"))
+	}
+	return f
+}
+
+func grants(w wholeRun) int {
+	n := 0
+	for _, e := range w.events {
+		if e.Op == history.OpAcquire && e.Type == history.OK {
+			n++
+		}
+	}
+	return n
+}

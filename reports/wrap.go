@@ -1,0 +1,55 @@
+package reports
+
+import (
+	"strings"
+
+	"github.com/olekukonko/tablewriter/pkg/twwidth"
+)
+
+// wrap breaks text into lines of at most width columns, between words where it
+// can. Words longer than a line are cut.
+func wrap(text string, width int) []string {
+	width = max(width, 1)
+	var lines []string
+	line, used := "", 0
+	flush := func() {
+		lines = append(lines, line)
+		line, used = "", 0
+	}
+	for _, word := range strings.Fields(oneLine(text)) {
+		n := twwidth.Width(word)
+		if used > 0 && used+1+n > width {
+			flush()
+		}
+		for n > width {
+			if used > 0 {
+				flush()
+			}
+			var head string
+			head, word = cut(word, width)
+			lines = append(lines, head)
+			n = twwidth.Width(word)
+		}
+		if used > 0 {
+			line, used = line+" ", used+1
+		}
+		line, used = line+word, used+n
+	}
+	if used > 0 || len(lines) == 0 {
+		flush()
+	}
+	return lines
+}
+
+// cut splits a word after as many runes as fit, at least one.
+func cut(word string, width int) (head, tail string) {
+	used := 0
+	for i, c := range word {
+		n := twwidth.Width(string(c))
+		if i > 0 && used+n > width {
+			return word[:i], word[i:]
+		}
+		used += n
+	}
+	return word, ""
+}
