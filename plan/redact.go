@@ -1,46 +1,58 @@
 package plan
 
 import (
-	"bytes"
-	"encoding/json"
+	"fmt"
 	"net/url"
-	"sort"
-	"strings"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // Redacted stands where a secret stood.
 const Redacted = "REDACTED"
 
-// Redactor returns a function that removes the plan's secrets from any text
-// before it is written down: the plan itself, recorded orders, error messages.
-// It knows a secret in its plain, JSON-quoted and URL-escaped forms.
-func (p *Plan) Redactor() func([]byte) []byte {
-	var secrets []string
-	add := func(s string) {
-		if s == "" {
-			return
+// RedactYAML returns the plan without its secrets: the values of password keys
+// and the passwords in URLs. It keeps comments and works on plans that name an
+// environment variable, whose name is no secret.
+func RedactYAML(data []byte) ([]byte, error) {
+	var doc yaml.Node
+	if err := yaml.Unmarshal(data, &doc); err != nil {
+		return nil, fmt.Errorf("redact plan: %w", err)
+	}
+	redactNode(&doc)
+	out, err := yaml.Marshal(&doc)
+	if err != nil {
+		return nil, fmt.Errorf("redact plan: %w", err)
+	}
+	return out, nil
+}
+
+func redactNode(n *yaml.Node) {
+	if n.Kind == yaml.ScalarNode {
+		if clean := RedactURL(n.Value); clean != n.Value {
+			n.SetString(clean)
 		}
-		quoted, _ := json.Marshal(s)
-		secrets = append(secrets, s, strings.Trim(string(quoted), `"`), url.QueryEscape(s), url.PathEscape(s))
+		return
 	}
-	add(p.Lock.Password)
-	urls := p.Lock.Endpoints
-	if p.Resource != nil {
-		add(p.Resource.Password)
-		urls = append(append([]string{p.Resource.URL}, urls...), p.Resource.Endpoints...)
-	}
-	for _, raw := range urls {
-		if u, err := url.Parse(raw); err == nil && u.User != nil {
-			password, _ := u.User.Password()
-			add(password)
+	for i, child := range n.Content {
+		if n.Kind == yaml.MappingNode && i%2 == 1 && n.Content[i-1].Value == "password" {
+			if !envName.MatchString(child.Value) {
+				child.SetString(Redacted)
+			}
+			continue
 		}
+		redactNode(child)
 	}
-	// Longest first: one secret may be part of another form.
-	sort.Slice(secrets, func(i, j int) bool { return len(secrets[i]) > len(secrets[j]) })
-	return func(text []byte) []byte {
-		for _, s := range secrets {
-			text = bytes.ReplaceAll(text, []byte(s), []byte(Redacted))
-		}
-		return text
+}
+
+// RedactURL takes the password out of a URL; anything else stays as it is.
+func RedactURL(s string) string {
+	u, err := url.Parse(s)
+	if err != nil || u.User == nil {
+		return s
 	}
+	if _, has := u.User.Password(); !has {
+		return s
+	}
+	u.User = url.UserPassword(u.User.Username(), Redacted)
+	return u.String()
 }

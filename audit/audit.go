@@ -1,0 +1,264 @@
+// Package audit runs a plan: it reaches the nodes, runs the probes, and keeps
+// the record. It acts and records; judging is the checklist's.
+package audit
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/lockaudit/lockaudit/plan"
+	"github.com/lockaudit/lockaudit/probes"
+	"github.com/lockaudit/lockaudit/record"
+)
+
+// Refusals that callers decide on.
+var (
+	// ErrUnsafe: the plan's own limits, or the rules for every plan, forbid it.
+	ErrUnsafe = errors.New("refused for safety")
+	// ErrUnreachable: a node, a lock client on it, or the lock service could not be
+	// reached; nothing was injected.
+	ErrUnreachable = errors.New("not reachable")
+	// ErrInterrupted: the audit was stopped on request; the record up to then is kept.
+	ErrInterrupted = errors.New("interrupted")
+)
+
+// Options of a run.
+type Options struct {
+	// RunsDir is where the run directory is made.
+	RunsDir string
+	// PlanPath is recorded, so that reports can name a command that reproduces.
+	PlanPath string
+	// Tool is the version of lockaudit.
+	Tool string
+	// Probes by name, instead of the plan's selection; nil for the plan's.
+	Probes []string
+	// Trials instead of the plan's; 0 for the plan's.
+	Trials int
+	// Passive: only probes that change nothing.
+	Passive bool
+	// Progress is called from one goroutine at a time; may be nil.
+	Progress func(probes.Progress)
+}
+
+// Schedule is what a plan and options amount to: which probes, how often, with
+// which keys of the audit's own.
+type Schedule struct {
+	Probes []probes.Probe
+	Trials int
+	Params probes.Params
+}
+
+// Plan works out the schedule and refuses what safety forbids. It touches
+// nothing; a dry run prints what it returns.
+func Plan(p *plan.Plan, o Options) (Schedule, error) {
+	selected, err := choose(p, o)
+	if err != nil {
+		return Schedule{}, err
+	}
+	nodes := p.ClientNodes()
+	id := canaryID()
+	s := Schedule{
+		Probes: selected,
+		Trials: p.Trials,
+		Params: probes.Params{
+			// Suffixes, not children: services that lock by prefix would see a
+			// child of the real key as an attempt to get the real lock.
+			Key:         p.Lock.Key + ".lockaudit-canary-" + id,
+			Scope:       "lockaudit-canary-" + id,
+			TTL:         p.Lock.TTL,
+			HasResource: p.Resource != nil,
+			NodeA:       nodes[0].Name,
+			NodeB:       nodes[len(nodes)-1].Name,
+		},
+	}
+	if len(nodes) > 2 {
+		s.Params.NodeB = nodes[1].Name
+	}
+	if o.Trials > 0 {
+		s.Trials = o.Trials
+	}
+	for _, probe := range selected {
+		if probe.MaxFault == nil {
+			continue
+		}
+		if d := probe.MaxFault(s.Params); d > p.Safety.MaxFault {
+			return Schedule{}, fmt.Errorf("%w: %s may need a fault of %s and safety.max_fault is %s",
+				ErrUnsafe, probe.Name, d, p.Safety.MaxFault)
+		}
+	}
+	return s, nil
+}
+
+func choose(p *plan.Plan, o Options) ([]probes.Probe, error) {
+	names := o.Probes
+	if names == nil {
+		names = p.Probes.Names
+	}
+	passive := o.Passive || (o.Probes == nil && p.Probes.Passive)
+	var out []probes.Probe
+	if len(names) == 0 {
+		for _, probe := range probes.All() {
+			if probe.Passive || !passive {
+				out = append(out, probe)
+			}
+		}
+		return out, nil
+	}
+	for _, name := range names {
+		probe, ok := probes.ByName(name)
+		if !ok {
+			return nil, fmt.Errorf("unknown probe %q: known are %s", name, strings.Join(Names(), ", "))
+		}
+		if passive && !probe.Passive {
+			return nil, fmt.Errorf("probe %s is not passive", name)
+		}
+		out = append(out, probe)
+	}
+	return out, nil
+}
+
+// Names of all probes.
+func Names() []string {
+	var out []string
+	for _, probe := range probes.All() {
+		out = append(out, probe.Name)
+	}
+	return out
+}
+
+func canaryID() string {
+	var b [4]byte
+	rand.Read(b[:]) // never fails: crypto/rand.Read aborts the program instead
+	return hex.EncodeToString(b[:])
+}
+
+// Run carries out the plan and returns the run directory, which exists and holds
+// the record up to the end also when err is not nil, unless it could not be made
+// (then dir is empty). Every fault has been reverted and looked after when Run
+// returns; what could not be is in the manifest's residue.
+func Run(ctx context.Context, p *plan.Plan, planYAML []byte, o Options) (dir string, err error) {
+	schedule, err := Plan(p, o)
+	if err != nil {
+		return "", err
+	}
+	if o.Progress == nil {
+		o.Progress = func(probes.Progress) {}
+	}
+	redacted, err := plan.RedactYAML(planYAML)
+	if err != nil {
+		return "", err
+	}
+	w, err := record.Create(o.RunsDir, manifest(p, o, schedule), redacted)
+	if err != nil {
+		return "", err
+	}
+	stage := newStage(p, o.PlanPath, schedule, w)
+	err = runProbes(ctx, stage, schedule, w, o)
+	err = errors.Join(err, stage.close(ctx))
+
+	status := record.Complete
+	switch {
+	case ctx.Err() != nil:
+		status, err = record.Interrupted, errors.Join(ErrInterrupted, err)
+	case err != nil:
+		status = record.Aborted
+	}
+	return w.Dir(), errors.Join(err, w.Seal(status, err))
+}
+
+func manifest(p *plan.Plan, o Options, s Schedule) record.Manifest {
+	m := record.Manifest{Tool: o.Tool, Subject: record.Subject{
+		Name: p.Name, Backend: p.Lock.Backend, Key: p.Lock.Key,
+		TTL: p.Lock.TTL, Purpose: string(p.Lock.Purpose), Plan: o.PlanPath, Passive: passive(s),
+	}}
+	for _, e := range p.Lock.Endpoints {
+		m.Subject.Endpoints = append(m.Subject.Endpoints, plan.RedactURL(e))
+	}
+	if p.Resource != nil {
+		m.Subject.Resource = p.Resource.Kind
+	}
+	for _, probe := range s.Probes {
+		trials := s.Trials
+		if probe.Passive {
+			trials = 1
+		}
+		m.Probes = append(m.Probes, record.Probe{Name: probe.Name, Status: record.Pending, Trials: trials})
+	}
+	return m
+}
+
+func passive(s Schedule) bool {
+	for _, probe := range s.Probes {
+		if !probe.Passive {
+			return false
+		}
+	}
+	return true
+}
+
+// runProbes runs them one after another: two faults at once would make it
+// impossible to say which of them a failure came from. A probe that fails does
+// not stop the others; a deployment that is no longer healthy does.
+func runProbes(ctx context.Context, stage *stage, s Schedule, w *record.Writer, o Options) error {
+	for i, probe := range s.Probes {
+		if ctx.Err() != nil {
+			return nil
+		}
+		if !probe.Passive {
+			if err := stage.healthy(ctx); err != nil {
+				return fmt.Errorf("check health before %s: %w", probe.Name, err)
+			}
+		}
+		if err := runProbe(ctx, stage, probe, i, s, w, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// runProbe returns an error only if the audit cannot go on.
+func runProbe(ctx context.Context, stage *stage, probe probes.Probe, i int, s Schedule, w *record.Writer, o Options) error {
+	trials := s.Trials
+	if probe.Passive {
+		trials = 1
+	}
+	log, err := w.History(probe.Name)
+	if err != nil {
+		return err
+	}
+	completed := 0
+	var failed error
+	for n := 1; n <= trials && failed == nil && ctx.Err() == nil; n++ {
+		trial := &probes.Trial{Params: s.Params, Number: n, Stage: stage, Log: log}
+		trial.Progress = func(step string, until time.Time) {
+			o.Progress(probes.Progress{Probe: probe.Name, Trial: n, Trials: trials, Step: step, Until: until})
+		}
+		if failed = probe.Run(ctx, trial); failed == nil {
+			completed++
+		}
+	}
+	result := record.Probe{Name: probe.Name, Status: record.Ran, Trials: trials, Completed: completed}
+	switch {
+	case errors.Is(failed, probes.ErrSkip):
+		result.Status = record.Skipped
+	case failed != nil || completed < trials:
+		result.Status = record.Failed
+	}
+	var fatal error
+	if failed != nil {
+		result.Err = failed.Error()
+		// The next probe could only fail in the same way.
+		if errors.Is(failed, ErrUnreachable) || errors.Is(failed, probes.ErrTTL) {
+			fatal = fmt.Errorf("%s: %w", probe.Name, failed)
+		}
+	}
+	return errors.Join(fatal, log.Close(), w.Update(func(m *record.Manifest) {
+		m.Probes[i] = result
+		m.Subject.Capabilities = stage.capabilities()
+	}))
+}

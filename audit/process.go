@@ -1,0 +1,94 @@
+package audit
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/lockaudit/lockaudit/agent"
+	"github.com/lockaudit/lockaudit/clients"
+	"github.com/lockaudit/lockaudit/history"
+	"github.com/lockaudit/lockaudit/inject"
+)
+
+// process is one running lock client: its protocol connection, and the agent
+// that can stop, resume and kill it.
+type process struct {
+	node  string
+	agent *agent.Conn
+	proc  *agent.Proc
+	conn  *clients.Conn
+	caps  []string
+}
+
+func (p *process) Conn() *clients.Conn { return p.conn }
+func (p *process) Node() string        { return p.node }
+func (p *process) Can(c string) bool   { return slices.Contains(p.caps, c) }
+
+func (p *process) alive() bool {
+	select {
+	case <-p.proc.Done():
+		return false
+	default:
+		return p.conn.Err() == nil
+	}
+}
+
+// Pause implements probes.Process. The agent is told the start time too: a pid
+// alone may have become another process's.
+func (p *process) Pause(ctx context.Context, d time.Duration) (history.Fault, error) {
+	params, err := json.Marshal(struct {
+		PID       int    `json:"pid"`
+		StartTime uint64 `json:"start_time"`
+		Tree      bool   `json:"tree"`
+	}{p.proc.PID, p.proc.StartTime, true})
+	if err != nil {
+		return history.Fault{}, fmt.Errorf("encode pause: %w", err)
+	}
+	f, err := p.agent.Inject(ctx, inject.Spec{Kind: "pause", For: d, Params: params})
+	if err != nil {
+		return history.Fault{}, err
+	}
+	return history.Fault{ID: f.ID, Kind: "pause", Node: p.node, For: d, Seen: f.Effect.Seen}, nil
+}
+
+// Resume implements probes.Process.
+func (p *process) Resume(ctx context.Context, faultID string) (history.Fault, error) {
+	effect, err := p.agent.Revert(ctx, faultID)
+	if err != nil {
+		return history.Fault{}, err
+	}
+	return history.Fault{ID: faultID, Kind: "pause", Node: p.node, Seen: effect.Seen, Why: "order"}, nil
+}
+
+// Kill implements probes.Process.
+func (p *process) Kill(ctx context.Context) error { return p.proc.Kill(ctx) }
+
+// end closes the client's stdin, which asks it to leave, and kills it if it does
+// not: a hold of the audit's own key then ends with its lease.
+func (p *process) end(ctx context.Context) error {
+	p.conn.Close()
+	select {
+	case <-p.proc.Done():
+		return nil
+	case <-time.After(2 * time.Second):
+	case <-ctx.Done():
+	}
+	if err := p.proc.Kill(ctx); err != nil {
+		return fmt.Errorf("end client on node %s: %w", p.node, err)
+	}
+	return nil
+}
+
+// explain says why a client did not answer init, in its own words where it has any.
+func (p *process) explain(reply clients.Reply) string {
+	if err := p.conn.Err(); err != nil {
+		return err.Error()
+	}
+	if reply.Err != "" {
+		return reply.Err
+	}
+	return string(reply.Code)
+}

@@ -1,0 +1,41 @@
+package audit
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"github.com/lockaudit/lockaudit/agent"
+	"github.com/lockaudit/lockaudit/plan"
+)
+
+// AgentCommand is how the agent of a node is started: the node's via, then the
+// agent's own command. On this machine the agent may lie beside the running
+// binary instead of on the PATH.
+func AgentCommand(n plan.Node) agent.Command {
+	argv := append(append([]string{}, n.Via...), n.Agent...)
+	if len(n.Via) == 0 {
+		argv[0] = Beside(argv[0])
+	}
+	return agent.Command{Argv: argv}
+}
+
+// Beside returns the path of a sibling of the running binary if PATH has no such
+// program, and the name itself otherwise.
+func Beside(name string) string {
+	if filepath.Base(name) != name {
+		return name
+	}
+	if _, err := exec.LookPath(name); err == nil {
+		return name
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return name
+	}
+	sibling := filepath.Join(filepath.Dir(self), name)
+	if _, err := os.Stat(sibling); err != nil {
+		return name
+	}
+	return sibling
+}

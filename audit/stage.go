@@ -1,0 +1,201 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/lockaudit/lockaudit/agent"
+	"github.com/lockaudit/lockaudit/clients"
+	"github.com/lockaudit/lockaudit/facts"
+	"github.com/lockaudit/lockaudit/history"
+	"github.com/lockaudit/lockaudit/plan"
+	"github.com/lockaudit/lockaudit/probes"
+	"github.com/lockaudit/lockaudit/record"
+)
+
+// Limits on reaching a node and on starting a client there: an ssh connection
+// through a jump host takes seconds.
+const (
+	reachLimit = 30 * time.Second
+	startLimit = 20 * time.Second
+	closeLimit = 20 * time.Second
+)
+
+// stage holds the agents and the lock clients of a run. Nodes are reached when
+// they are first needed.
+type stage struct {
+	plan     *plan.Plan
+	planPath string
+	schedule Schedule
+	w        *record.Writer
+
+	mu      sync.Mutex
+	agents  map[string]*agent.Conn
+	clients map[string]*process
+	started int
+	caps    []string
+}
+
+func newStage(p *plan.Plan, planPath string, s Schedule, w *record.Writer) *stage {
+	return &stage{
+		plan: p, planPath: planPath, schedule: s, w: w,
+		agents: map[string]*agent.Conn{}, clients: map[string]*process{},
+	}
+}
+
+// nodeOf says where a client lives: A on the first client node, everybody else
+// on the second, because the observer must see the service while A is cut off.
+func (s *stage) nodeOf(client string) string {
+	if client == "a" {
+		return s.schedule.Params.NodeA
+	}
+	return s.schedule.Params.NodeB
+}
+
+// Client implements probes.Stage.
+func (s *stage) Client(ctx context.Context, name string) (p probes.Process, started bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old := s.clients[name]; old != nil {
+		if old.alive() {
+			return old, false, nil
+		}
+		delete(s.clients, name)
+		if err := old.end(ctx); err != nil {
+			return nil, false, err
+		}
+	}
+	conn, err := s.agent(ctx, s.nodeOf(name))
+	if err != nil {
+		return nil, false, err
+	}
+	fresh, err := s.start(ctx, conn, name)
+	if err != nil {
+		return nil, false, err
+	}
+	s.clients[name] = fresh
+	return fresh, true, nil
+}
+
+// agent returns the connection to a node's agent, made when first needed.
+func (s *stage) agent(ctx context.Context, node string) (*agent.Conn, error) {
+	if c := s.agents[node]; c != nil {
+		return c, nil
+	}
+	for _, n := range s.plan.Nodes {
+		if n.Name != node {
+			continue
+		}
+		trace, err := s.w.Agent(node)
+		if err != nil {
+			return nil, err
+		}
+		dialCtx, cancel := context.WithTimeout(ctx, reachLimit)
+		defer cancel()
+		c, err := agent.Dial(dialCtx, AgentCommand(n), trace)
+		if err != nil {
+			return nil, fmt.Errorf("agent on node %s %w: %w", node, ErrUnreachable, err)
+		}
+		s.agents[node] = c
+		return c, nil
+	}
+	return nil, fmt.Errorf("reach agent: the plan has no node %q", node)
+}
+
+// start runs a lock client on the agent's node and introduces the deployment to it.
+func (s *stage) start(ctx context.Context, conn *agent.Conn, name string) (*process, error) {
+	startCtx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	s.started++ // a name is used once: the next client of this name is another process
+	proc, err := conn.Start(startCtx, agent.ProcSpec{
+		Name: fmt.Sprintf("%s-%d", name, s.started), Argv: s.plan.ClientCommand(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	p := &process{
+		node: s.nodeOf(name), agent: conn, proc: proc,
+		conn: clients.NewConn(proc.Stdin(), proc.Stdout(), s.w.Now),
+	}
+	target, err := s.plan.LockTarget(s.schedule.Params.Key)
+	if err != nil {
+		return nil, err
+	}
+	resource, err := s.plan.ResourceTarget()
+	if err != nil {
+		return nil, err
+	}
+	reply := p.conn.Do(startCtx, clients.Request{
+		Op: clients.OpInit, Version: clients.Version, Node: p.node, Lock: &target, Resource: resource,
+	})
+	if reply.Type != history.OK || reply.Answer == nil {
+		err := fmt.Errorf("lock service from node %s %w: client %s: %s", p.node, ErrUnreachable, name, p.explain(reply))
+		return nil, errors.Join(err, p.end(ctx))
+	}
+	for _, c := range reply.Answer.Capabilities {
+		p.caps = append(p.caps, string(c))
+	}
+	s.caps = p.caps
+	return p, nil
+}
+
+func (s *stage) capabilities() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.caps
+}
+
+// Facts implements probes.Stage.
+func (s *stage) Facts(f facts.Deployment) error { return s.w.SetFacts(f) }
+
+// healthy asks a third party whether the lock service answers and whether the
+// audit's own key is free to be used.
+func (s *stage) healthy(ctx context.Context) error {
+	observer, _, err := s.Client(ctx, "observer")
+	if err != nil {
+		return err
+	}
+	if !observer.Can("observe") {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	reply := observer.Conn().Do(ctx, clients.Request{Op: clients.OpObserve, Key: s.schedule.Params.Key})
+	if reply.Type != history.OK {
+		return fmt.Errorf("lock service %w: %s %s", ErrUnreachable, reply.Code, reply.Err)
+	}
+	return nil
+}
+
+// close ends every client and agent. Each agent reverts what is left, looks, and
+// says so; what it could not confirm becomes residue. It runs to its end also
+// when the audit is being stopped, and whatever part of it fails.
+func (s *stage) close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeLimit)
+	defer cancel()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var errs []error
+	for _, p := range s.clients {
+		errs = append(errs, p.end(ctx))
+	}
+	var left []record.Residue
+	for node, c := range s.agents {
+		if err := c.Close(); err != nil {
+			errs = append(errs, fmt.Errorf("close agent on node %s: %w", node, err))
+		}
+		for _, id := range c.Unconfirmed() {
+			left = append(left, record.Residue{
+				Node: node, Fault: id, What: "a fault whose end was not confirmed",
+				Remove: "lockaudit heal " + s.planPath,
+			})
+		}
+	}
+	if len(left) > 0 {
+		errs = append(errs, s.w.Update(func(m *record.Manifest) { m.Residue = append(m.Residue, left...) }))
+	}
+	return errors.Join(errs...)
+}

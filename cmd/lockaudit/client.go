@@ -1,0 +1,44 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/lockaudit/lockaudit/clients"
+	"github.com/lockaudit/lockaudit/locks"
+	lockall "github.com/lockaudit/lockaudit/locks/all"
+	resourceall "github.com/lockaudit/lockaudit/resources/all"
+	"github.com/spf13/cobra"
+)
+
+func clientCommand() *cobra.Command {
+	drivers := lockall.Drivers()
+	var names []string
+	for _, d := range drivers {
+		names = append(names, d.Name())
+	}
+	return &cobra.Command{
+		Use:   "client BACKEND",
+		Short: "Be a lock client: speak the client protocol on stdin and stdout",
+		Long: `Speaks the lock-client protocol (docs/client-protocol.md), one JSON object a
+line. The audit starts this on the client nodes; by hand it is good for trying
+a lock service out. Backends: ` + strings.Join(names, ", ") + ".",
+		Example:   `  echo '{"id":1,"op":"init","version":1,"lock":{"backend":"redis","endpoints":["127.0.0.1:6379"],"key":"k","ttl":10000000000}}' | lockaudit client redis`,
+		Args:      exactly(1, "BACKEND"),
+		ValidArgs: names,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			i := slices.Index(names, args[0])
+			if i < 0 {
+				return exit{exitUsage, hinted{fmt.Errorf("unknown backend %q", args[0]), "known are " + strings.Join(names, ", ")}}
+			}
+			err := clients.Serve(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), clients.ServeOptions{
+				Name: "lockaudit " + version, Locks: []locks.Driver{drivers[i]}, Resources: resourceall.Kinds(),
+			})
+			if err != nil {
+				return couldNotRun(err)
+			}
+			return nil
+		},
+	}
+}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/lockaudit/lockaudit/agent"
+	"github.com/lockaudit/lockaudit/audit"
+	"github.com/lockaudit/lockaudit/inject"
+	"github.com/lockaudit/lockaudit/plan"
+	"github.com/lockaudit/lockaudit/probes"
+)
+
+// printError writes one line, and a second one with what to do about it where
+// that is known.
+func printError(w io.Writer, err error) {
+	fmt.Fprintf(w, "lockaudit: %s\n", oneLine(err))
+	if hint := hintFor(err); hint != "" {
+		fmt.Fprintf(w, "hint: %s\n", hint)
+	}
+}
+
+// oneLine joins the parts of an error that carries several.
+func oneLine(err error) string {
+	return strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' }), "; ")
+}
+
+// hinted is an error with advice.
+type hinted struct {
+	error
+	hint string
+}
+
+func (h hinted) Unwrap() error { return h.error }
+
+func hintFor(err error) string {
+	var h hinted
+	var p *plan.Error
+	switch {
+	case errors.As(err, &h):
+		return h.hint
+	case errors.As(err, &p):
+		return p.Hint
+	case errors.Is(err, audit.ErrUnsafe):
+		return "lockaudit plan prints what the audit would do; raise safety.max_fault in the plan if that is acceptable"
+	case errors.Is(err, probes.ErrTTL):
+		return "set lock.ttl to the lease that the service grants; etcd's least is 1.5 times its election timeout, in whole seconds"
+	case errors.Is(err, audit.ErrUnreachable):
+		return "lockaudit doctor PLAN tries every node; check lock.endpoints, tls and the password from that node"
+	case errors.Is(err, agent.ErrRevertFailed):
+		return "run lockaudit heal on that node, as the user that the agent runs as"
+	case errors.Is(err, inject.ErrUnsupported):
+		return "lockaudit doctor says what this machine and these privileges can do"
+	case errors.Is(err, os.ErrNotExist):
+		return "check the path"
+	case errors.Is(err, audit.ErrInterrupted), errors.Is(err, context.Canceled):
+		return "the record up to here is kept; lockaudit judge RUN judges it"
+	}
+	return ""
+}
+
+// usage is a mistake on the command line.
+func usage(format string, args ...any) error {
+	return exit{exitUsage, fmt.Errorf(format, args...)}
+}
+
+func couldNotRun(err error) error { return exit{exitCouldNotRun, err} }

@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/lockaudit/lockaudit/agent"
+	"github.com/lockaudit/lockaudit/audit"
+	"github.com/lockaudit/lockaudit/inject"
+	"github.com/lockaudit/lockaudit/plan"
+	"github.com/spf13/cobra"
+)
+
+// reachLimit bounds starting an agent by hand.
+const reachLimit = 30 * time.Second
+
+func injectCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "inject",
+		Short: "One fault by hand, with a deadline",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return exit{exitUsage, hinted{fmt.Errorf("unknown fault %q", args[0]), "known are: pause"}}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(injectPauseCommand())
+	return cmd
+}
+
+func injectPauseCommand() *cobra.Command {
+	var pid int
+	var tree bool
+	var f injectFlags
+	cmd := &cobra.Command{
+		Use:   "pause --pid PID --for DURATION",
+		Short: "Stop a process, and let it run on after the given time",
+		Long: `Stops a process with SIGSTOP, as a long garbage collection would, and resumes it
+after the given time, on ctrl-C, or when lockaudit or its agent dies, whichever
+comes first. It says "resumed" only after it has looked.
+
+` + exitHelp,
+		Example: `  lockaudit inject pause --pid 4711 --for 30s
+  lockaudit inject pause --pid 4711 --for 30s --tree     its children too
+  lockaudit inject pause --pid 4711 --for 30s --dry-run  what would be touched?`,
+		Args: exactly(0, "no arguments, only flags"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if pid <= 0 {
+				return usage("--pid is missing or not a process id")
+			}
+			if f.duration <= 0 {
+				return usage("--for is missing: every fault needs a deadline, as in --for 30s")
+			}
+			params, err := json.Marshal(map[string]any{"pid": pid, "tree": tree})
+			if err != nil {
+				return couldNotRun(err)
+			}
+			return injectByHand(cmd, inject.Spec{Kind: "pause", For: f.duration, Params: params}, f)
+		},
+	}
+	cmd.Flags().IntVar(&pid, "pid", 0, "the process")
+	cmd.Flags().BoolVar(&tree, "tree", false, "its descendants too")
+	f.bind(cmd)
+	return cmd
+}
+
+// injectFlags are common to all faults.
+type injectFlags struct {
+	duration time.Duration
+	dryRun   bool
+	json     bool
+}
+
+func (f *injectFlags) bind(cmd *cobra.Command) {
+	cmd.Flags().DurationVar(&f.duration, "for", 0, "how long, as in 30s")
+	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "print what would be touched, and touch nothing")
+	cmd.Flags().BoolVar(&f.json, "json", false, "print the prepared fault and its end as JSON lines")
+}
+
+func injectByHand(cmd *cobra.Command, spec inject.Spec, f injectFlags) error {
+	conn, err := dialLocal(cmd.Context())
+	if err != nil {
+		return couldNotRun(err)
+	}
+	err = carryOut(cmd, conn, spec, f)
+	if closeErr := conn.Close(); closeErr != nil {
+		err = errors.Join(err, closeErr)
+		if len(conn.Unconfirmed()) > 0 {
+			return exit{exitFaultRemains, err}
+		}
+	}
+	if err != nil {
+		return couldNotRun(err)
+	}
+	return nil
+}
+
+func dialLocal(ctx context.Context) (*agent.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, reachLimit)
+	defer cancel()
+	return agent.Dial(ctx, audit.AgentCommand(plan.Node{Agent: []string{"lockaudit-agent"}}), nil)
+}
+
+func carryOut(cmd *cobra.Command, conn *agent.Conn, spec inject.Spec, f injectFlags) error {
+	ctx, out := cmd.Context(), cmd.OutOrStdout()
+	if f.dryRun {
+		p, err := conn.Prepare(ctx, spec)
+		if err != nil {
+			return err
+		}
+		if f.json {
+			return json.NewEncoder(out).Encode(p)
+		}
+		for _, object := range p.Objects {
+			fmt.Fprintf(out, "would touch: %s\n", object)
+		}
+		return nil
+	}
+	fault, err := conn.Inject(ctx, spec)
+	if err != nil {
+		return err
+	}
+	say(out, f.json, map[string]any{"event": "injected", "fault": fault}, "injected %s: %s; ends by itself in %s\n", fault.ID, fault.Effect.Seen, spec.For)
+	return untilOver(cmd, conn, fault, f)
+}
+
+// untilOver waits for the fault's own end, or ends it on ctrl-C.
+func untilOver(cmd *cobra.Command, conn *agent.Conn, fault agent.Fault, f injectFlags) error {
+	out := cmd.OutOrStdout()
+	for {
+		select {
+		case <-cmd.Context().Done():
+			effect, err := conn.Revert(context.WithoutCancel(cmd.Context()), fault.ID)
+			if err != nil {
+				return err
+			}
+			say(out, f.json, map[string]any{"event": "reverted", "fault_id": fault.ID, "why": "order", "effect": effect}, "reverted %s: %s\n", fault.ID, effect.Seen)
+			return nil
+		case n, ok := <-conn.Notices():
+			if !ok {
+				return fmt.Errorf("wait for the end of %s: %w", fault.ID, agent.ErrClosed)
+			}
+			if n.FaultID != fault.ID {
+				continue
+			}
+			if n.Kind != agent.NoticeReverted || n.Effect == nil {
+				return fmt.Errorf("revert %s: %w: %s", fault.ID, agent.ErrRevertFailed, n.Err)
+			}
+			say(out, f.json, map[string]any{"event": "reverted", "fault_id": fault.ID, "why": n.Why, "effect": n.Effect}, "reverted %s (%s): %s\n", fault.ID, n.Why, n.Effect.Seen)
+			return nil
+		}
+	}
+}
+
+func say(w io.Writer, asJSON bool, event map[string]any, format string, args ...any) {
+	if asJSON {
+		_ = json.NewEncoder(w).Encode(event) // a closed stdout must not keep a fault from being reverted
+		return
+	}
+	fmt.Fprintf(w, format, args...)
+}

@@ -1,0 +1,176 @@
+// Package probes holds the experiments and measurements: one file each, listed
+// in All. A probe acts and records; it never judges, and it never sleeps: every
+// wait is for an observed state, with a deadline.
+package probes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/lockaudit/lockaudit/clients"
+	"github.com/lockaudit/lockaudit/facts"
+	"github.com/lockaudit/lockaudit/history"
+)
+
+// What an audit decides on.
+var (
+	// ErrSkip: the probe cannot be carried out on this deployment; the error says why.
+	ErrSkip = errors.New("not possible here")
+	// ErrTTL: the service grants another lease than the plan asks for, so that no
+	// verdict about the plan's lease could be right.
+	ErrTTL = errors.New("lease is not granted as asked")
+)
+
+// Probe is one scripted experiment or measurement.
+type Probe struct {
+	Name string
+	// About is one line for people.
+	About string
+	// Passive probes acquire nothing, write nothing and inject nothing.
+	Passive bool
+	// Explain lists, in words, every fault, object and duration that the probe
+	// would use, for a dry run.
+	Explain func(Params) []string
+	// MaxFault is the longest fault that the probe would order; 0 for none.
+	MaxFault func(Params) time.Duration
+	// Trial carries out one repetition. Passive probes have exactly one.
+	Trial func(context.Context, *Trial) error
+}
+
+// All lists every probe in the order in which an audit runs them: from the
+// harmless to the harmful, so that an early refusal costs nothing.
+func All() []Probe {
+	return []Probe{
+		inspectDeployment(),
+		contend(),
+		tokenBattery(),
+		crashHolder(),
+		pauseHolderPastTTL(),
+	}
+}
+
+// ByName finds a probe.
+func ByName(name string) (Probe, bool) {
+	for _, p := range All() {
+		if p.Name == name {
+			return p, true
+		}
+	}
+	return Probe{}, false
+}
+
+// Params is what a probe must know of the deployment.
+type Params struct {
+	// Key and Scope are the audit's own (canary) lock key and resource scope.
+	Key   string
+	Scope string
+	TTL   time.Duration
+	// HasResource: the plan names a protected resource.
+	HasResource bool
+	// NodeA and NodeB are the names of the nodes of the two clients.
+	NodeA, NodeB string
+}
+
+// Row is a row of the audit's own in the protected resource.
+func (p Params) Row(name string) string { return p.Scope + "/" + name }
+
+// Stage is where a probe acts.
+type Stage interface {
+	// Client returns the running lock client of that name ("a", "b",
+	// "observer"), and whether it was started for this call because none was
+	// running. It is kept for the next trial.
+	Client(ctx context.Context, name string) (p Process, started bool, err error)
+	// Facts stores what inspection found.
+	Facts(facts.Deployment) error
+}
+
+// Process is a lock client, a process of its own on some node.
+type Process interface {
+	Conn() *clients.Conn
+	Node() string
+	// Can reports whether the client declared a capability.
+	Can(capability string) bool
+	// Pause stops the process for at most d; Resume ends that early. Both return
+	// once the agent has read the state back from the kernel.
+	Pause(ctx context.Context, d time.Duration) (history.Fault, error)
+	Resume(ctx context.Context, faultID string) (history.Fault, error)
+	// Kill ends the process with SIGKILL and returns when it is gone.
+	Kill(ctx context.Context) error
+}
+
+// Log takes the events of a history.
+type Log interface {
+	Append(history.Event) (history.Event, error)
+}
+
+// Progress says where a probe is. Until is not zero while it waits for a moment
+// that is known in advance, such as the end of a lease.
+type Progress struct {
+	Probe         string
+	Trial, Trials int
+	Step          string
+	Until         time.Time
+}
+
+// Trial is one repetition of a probe.
+type Trial struct {
+	Params
+	Number   int
+	Stage    Stage
+	Log      Log
+	Progress func(step string, until time.Time)
+
+	parties []*party
+
+	mu     sync.Mutex
+	broken error // the first event that could not be recorded
+}
+
+// record appends an event. When the record cannot be kept the trial is over:
+// what is not recorded must not be done.
+func (t *Trial) record(e history.Event) history.Event {
+	e.Trial = t.Number
+	out, err := t.Log.Append(e)
+	if err != nil {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if t.broken == nil {
+			t.broken = fmt.Errorf("record event: %w", err)
+		}
+	}
+	return out
+}
+
+// unrecorded is the error of the first event that could not be recorded.
+func (t *Trial) unrecorded() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.broken
+}
+
+// step marks a moment of the script in the history and for whoever watches.
+func (t *Trial) step(name string) {
+	t.record(history.Event{Actor: "probe", Op: history.OpStep, Type: history.Info, Step: name})
+	t.Progress(name, time.Time{})
+}
+
+// finish ends the trial: what the clients noticed by themselves has been
+// recorded when it returns.
+func (t *Trial) finish() {
+	for _, p := range t.parties {
+		p.stopListening()
+	}
+}
+
+// Run carries out one trial and reports the first of: the script's error, an
+// event that could not be recorded.
+func (p Probe) Run(ctx context.Context, t *Trial) error {
+	defer t.finish()
+	if err := p.Trial(ctx, t); err != nil {
+		return err
+	}
+	return t.unrecorded()
+}
