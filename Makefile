@@ -1,0 +1,49 @@
+# make demo    raise the practice labs, audit them, print the reports
+# make test    install what the tests need where it is missing, then run everything
+# make bench   figures, each beside its alternative, in one run
+# make lint    gofmt, go vet, golangci-lint
+# make build   bin/lockaudit, bin/lockaudit-agent, bin/locklab
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS  = -s -w -X main.version=$(VERSION)
+# Static, so that the agent runs on any Linux it is copied to.
+BUILD    = CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)"
+
+.PHONY: build demo test lint bench fuzz clean deps
+
+build:
+	@mkdir -p bin
+	$(BUILD) -o bin/lockaudit ./cmd/lockaudit
+	$(BUILD) -o bin/lockaudit-agent ./cmd/lockaudit-agent
+	$(BUILD) -o bin/locklab ./cmd/locklab
+
+demo: build
+	./bin/locklab demo
+
+# redis-server is the one thing that the tests need and Go does not bring.
+deps:
+	@command -v redis-server >/dev/null || { \
+	  test "$$(id -u)" = 0 || { echo "make: redis-server is missing; run: sudo apt-get install redis-server" >&2; exit 1; }; \
+	  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends redis-server; }
+
+test: deps
+	$(GO) vet ./...
+	$(GO) test -timeout 20m ./...
+
+lint:
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
+	$(GO) vet ./...
+	$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.12.2 run
+
+bench: build
+	$(GO) run ./bench
+
+FUZZTIME ?= 20s
+fuzz:
+	@for pkg in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+	    $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; done; done
+
+clean:
+	rm -rf bin runs
