@@ -20,9 +20,10 @@ import (
 var (
 	// ErrUnsafe: the plan's own limits, or the rules for every plan, forbid it.
 	ErrUnsafe = errors.New("refused for safety")
-	// ErrUnreachable: a node, a lock client on it, or the lock service could not be
-	// reached; nothing was injected.
+	// ErrUnreachable: a node's agent or the lock service could not be reached.
 	ErrUnreachable = errors.New("not reachable")
+	// ErrNoClient: a lock client did not start, or not as far as being ready.
+	ErrNoClient = errors.New("lock client is not ready")
 	// ErrInterrupted: the audit was stopped on request; the record up to then is kept.
 	ErrInterrupted = errors.New("interrupted")
 )
@@ -253,7 +254,7 @@ func runProbe(ctx context.Context, stage *stage, probe probes.Probe, i int, s Sc
 	if failed != nil {
 		result.Err = failed.Error()
 		// The next probe could only fail in the same way.
-		if errors.Is(failed, ErrUnreachable) || errors.Is(failed, probes.ErrTTL) {
+		if errors.Is(failed, ErrUnreachable) || errors.Is(failed, ErrNoClient) || errors.Is(failed, probes.ErrTTL) {
 			fatal = fmt.Errorf("%s: %w", probe.Name, failed)
 		}
 	}

@@ -1,10 +1,13 @@
 package audit
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/lockaudit/lockaudit/agent"
@@ -82,13 +85,24 @@ func (p *process) end(ctx context.Context) error {
 	return nil
 }
 
-// explain says why a client did not answer init, in its own words where it has any.
+// explain says why a client did not answer init, in its own words where it has
+// any: its log's last line, if it ended.
 func (p *process) explain(reply clients.Reply) string {
-	if err := p.conn.Err(); err != nil {
-		return err.Error()
-	}
+	why := string(reply.Code)
 	if reply.Err != "" {
-		return reply.Err
+		why = reply.Err
 	}
-	return string(reply.Code)
+	if err := p.conn.Err(); err != nil {
+		why = err.Error()
+	}
+	select { // what it logged last comes with its end
+	case <-p.proc.Done():
+	case <-time.After(time.Second):
+	}
+	log, err := io.ReadAll(p.proc.Stderr())
+	if err != nil || len(bytes.TrimSpace(log)) == 0 {
+		return why
+	}
+	lines := strings.Split(strings.TrimSpace(string(log)), "\n")
+	return fmt.Sprintf("%s; its log ends with: %s", why, lines[len(lines)-1])
 }

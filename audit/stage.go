@@ -114,7 +114,7 @@ func (s *stage) start(ctx context.Context, conn *agent.Conn, name string) (*proc
 		Name: fmt.Sprintf("%s-%d", name, s.started), Argv: s.plan.ClientCommand(),
 	})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrNoClient, err)
 	}
 	p := &process{
 		node: s.nodeOf(name), agent: conn, proc: proc,
@@ -132,7 +132,7 @@ func (s *stage) start(ctx context.Context, conn *agent.Conn, name string) (*proc
 		Op: clients.OpInit, Version: clients.Version, Node: p.node, Lock: &target, Resource: resource,
 	})
 	if reply.Type != history.OK || reply.Answer == nil {
-		err := fmt.Errorf("lock service from node %s %w: client %s: %s", p.node, ErrUnreachable, name, p.explain(reply))
+		err := fmt.Errorf("%w on node %s: %s", ErrNoClient, p.node, p.explain(reply))
 		return nil, errors.Join(err, p.end(ctx))
 	}
 	for _, c := range reply.Answer.Capabilities {

@@ -185,8 +185,8 @@ func TestTakeoverAllowance(t *testing.T) {
 		took, ttl time.Duration
 		want      Outcome
 	}{
-		{3 * time.Second, 2 * time.Second, Inconclusive}, {3*time.Second + 1, 2 * time.Second, Fail},
-		{15 * time.Second, 10 * time.Second, Inconclusive}, {15*time.Second + 1, 10 * time.Second, Fail},
+		{9 * time.Second, 2 * time.Second, Inconclusive}, {9*time.Second + 1, 2 * time.Second, Fail},
+		{25 * time.Second, 10 * time.Second, Inconclusive}, {25*time.Second + 1, 10 * time.Second, Fail},
 	} {
 		run := load(t, filepath.Join("testdata", "recovers_after_crash", "inconclusive"))
 		var killed time.Duration

@@ -26,11 +26,11 @@ func recoversAfterCrash() Item {
 
 const loseNode = "lose-node"
 
-// takeoverSlack is how far beyond the lease a takeover may come: half a lease,
-// because Consul may keep a session for twice its TTL and half of that is already
-// worth a look, and at least a second, because etcd's lessor looks every 500 ms
-// and a waiting client must still win one quorum round trip.
-func takeoverSlack(ttl time.Duration) time.Duration { return max(time.Second, ttl/2) }
+// takeoverSlack is how far beyond the lease a takeover may come: another lease,
+// because Consul may keep a session for twice its TTL and a new etcd leader
+// extends every lease once, and 5 s for the takeover itself, the longest that the
+// probe lets a single call take. Less would blame the lock for a busy machine.
+func takeoverSlack(ttl time.Duration) time.Duration { return ttl + 5*time.Second }
 
 // judgeCrash never passes: silent loss of a node (no FIN, no RST) needs a probe
 // of its own, and services notice it by other means.

@@ -13,6 +13,7 @@ import (
 	"github.com/lockaudit/lockaudit/inject"
 	"github.com/lockaudit/lockaudit/plan"
 	"github.com/lockaudit/lockaudit/probes"
+	"github.com/lockaudit/lockaudit/record"
 )
 
 // printError writes one line, and a second one with what to do about it where
@@ -49,8 +50,14 @@ func hintFor(err error) string {
 		return "lockaudit plan prints what the audit would do; raise safety.max_fault in the plan if that is acceptable"
 	case errors.Is(err, probes.ErrTTL):
 		return "set lock.ttl to the lease that the service grants; etcd's least is 1.5 times its election timeout, in whole seconds"
+	case errors.Is(err, record.ErrNotRun):
+		return "a run is a folder that lockaudit audit has made, such as runs/2026-11-23T081201Z-billing"
+	case errors.Is(err, record.ErrNewerFormat):
+		return "it was made by a newer lockaudit: use that one"
+	case errors.Is(err, audit.ErrNoClient):
+		return "check lock.endpoints, tls and the password as seen from that node, and that the client's program is on its PATH or beside the agent"
 	case errors.Is(err, audit.ErrUnreachable):
-		return "lockaudit doctor PLAN tries every node; check lock.endpoints, tls and the password from that node"
+		return "lockaudit doctor PLAN tries every node"
 	case errors.Is(err, agent.ErrRevertFailed):
 		return "run lockaudit heal on that node, as the user that the agent runs as"
 	case errors.Is(err, inject.ErrUnsupported):

@@ -27,6 +27,12 @@ func TestStopAtEveryStep(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
+	// Lock clients run unprivileged and must reach the program.
+	for _, dir := range []string{bin, filepath.Dir(bin)} {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
 	address := redisServer(t)
 	for _, step := range []string{"1 acquire lock on A", "2 pause A", "waiting for the lease", "4 resume A", "5 A writes"} {
 		for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGKILL} {
@@ -42,9 +48,9 @@ func stopAt(t *testing.T, bin, address, step string, sig syscall.Signal) {
 name: stop
 lock: {backend: redis, endpoints: ["%[1]s"], key: k, ttl: 1s, options: {fencing_counter: true}}
 resource: {kind: redis, endpoints: ["%[1]s"]}
-clients: {exec: [env, "%[2]s", lockaudit, client, redis]}
+clients: {exec: [env, "%[2]s", "%[3]s", client, redis]}
 probes: [pause-holder-past-ttl]
-`, address, mark)
+`, address, mark, filepath.Join(bin, "lockaudit"))
 	if err := os.WriteFile(filepath.Join(dir, "plan.yaml"), []byte(plan), 0o644); err != nil {
 		t.Fatal(err)
 	}
