@@ -1,0 +1,273 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"sort"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/lockaudit/lockaudit/inject"
+)
+
+// Command gives the stdio of an agent: the agent itself, or ssh, kubectl exec …
+type Command struct {
+	Argv []string
+	// Env is added to the environment.
+	Env []string
+}
+
+// closeWait is how long Close waits for the agent to revert and exit: its own
+// bounds, and some for the way there.
+const closeWait = 40 * time.Second
+
+// Conn is the auditor's end of one agent. Its methods may be called concurrently.
+type Conn struct {
+	link    *link
+	cmd     *exec.Cmd
+	stdin   io.Closer
+	stderr  *tail
+	hello   Hello
+	notices chan Notice
+	waited  chan struct{} // closed when the command has ended; exit is then set
+	exit    error
+	orphans sync.WaitGroup // injects that their caller gave up on
+
+	mu     sync.Mutex
+	active map[string]bool // faults in effect, as far as was said
+	failed map[string]string
+	procs  map[string]*Proc
+
+	closing sync.Once
+	closed  error
+}
+
+// Dial starts the command and greets the agent. ctx bounds the greeting only.
+// trace, if not nil, gets every order and answer as JSON lines with a monotonic
+// stamp. The command gets a process group of its own, so that a ctrl-C on the
+// terminal reaches the auditor alone, which then reverts in order.
+func Dial(ctx context.Context, c Command, trace io.Writer) (*Conn, error) {
+	if len(c.Argv) == 0 {
+		return nil, errors.New("dial agent: no command")
+	}
+	cn := &Conn{
+		cmd: exec.Command(c.Argv[0], c.Argv[1:]...), stderr: &tail{}, notices: make(chan Notice, 1024),
+		waited: make(chan struct{}), active: map[string]bool{}, failed: map[string]string{}, procs: map[string]*Proc{},
+	}
+	cn.cmd.Env = append(os.Environ(), c.Env...)
+	cn.cmd.Stderr = cn.stderr
+	cn.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	// Children of a transport may keep its stderr open for ever.
+	cn.cmd.WaitDelay = time.Second
+	stdin, err := cn.cmd.StdinPipe()
+	if err != nil {
+		return nil, fmt.Errorf("dial agent: %w", err)
+	}
+	stdout, err := cn.cmd.StdoutPipe()
+	if err != nil {
+		return nil, fmt.Errorf("dial agent: %w", err)
+	}
+	if err := cn.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("dial agent: %w", err)
+	}
+	cn.stdin = stdin
+	cn.link = newLink(stdin, newTracer(trace), ErrClosed)
+	go func() {
+		cn.link.read(stdout, cn.event)
+		cn.exit = cn.cmd.Wait()
+		cn.end()
+	}()
+	r, err := cn.link.call(ctx, order{Op: opHello, Version: Version})
+	if err == nil && r.Hello == nil {
+		err = errors.New("no hello in the answer")
+	}
+	if err != nil {
+		// Before the hello nothing can be in effect; the agent's guard sees the end anyhow.
+		_ = cn.cmd.Process.Kill()
+		<-cn.waited
+		cn.link.w.close()
+		return nil, fmt.Errorf("dial agent: %s: %w%s", strings.Join(c.Argv, " "), err, cn.stderr.suffix())
+	}
+	cn.hello = *r.Hello
+	return cn, nil
+}
+
+// Hello is what the agent said about itself when it was dialled.
+func (c *Conn) Hello() Hello { return c.hello }
+
+// Prepare is a dry run: what Inject would touch. It changes nothing.
+func (c *Conn) Prepare(ctx context.Context, s inject.Spec) (inject.Plan, error) {
+	r, err := c.link.call(ctx, order{Op: opPrepare, Spec: &s})
+	if err != nil || r.Plan == nil {
+		return inject.Plan{}, c.wrap("prepare "+s.Kind, err)
+	}
+	return *r.Plan, nil
+}
+
+// Inject puts a fault into effect until its deadline and returns once the agent
+// has read that back. If ctx ends first, the fault is reverted as soon as the
+// agent answers.
+func (c *Conn) Inject(ctx context.Context, s inject.Spec) (Fault, error) {
+	_, ch, err := c.link.begin(order{Op: opInject, Spec: &s})
+	if err != nil {
+		return Fault{}, c.wrap("inject "+s.Kind, err)
+	}
+	r, err := c.link.wait(ctx, ch)
+	if err != nil && ctx.Err() != nil {
+		c.orphans.Add(1)
+		go c.revertOrphan(ch)
+	}
+	if err != nil || r.Fault == nil {
+		return Fault{}, c.wrap("inject "+s.Kind, err)
+	}
+	c.mu.Lock()
+	if _, over := c.active[r.Fault.ID]; !over { // its end may have been said already
+		c.active[r.Fault.ID] = true
+	}
+	c.mu.Unlock()
+	return *r.Fault, nil
+}
+
+func (c *Conn) revertOrphan(ch chan message) {
+	defer c.orphans.Done()
+	r, err := c.link.wait(context.Background(), ch) // ends with the connection
+	if err == nil && r.Fault != nil {
+		// A failure here is told by the agent's own notice at the deadline.
+		_, _ = c.link.call(context.Background(), order{Op: opRevert, Fault: r.Fault.ID})
+	}
+}
+
+// Revert ends a fault and returns what was read back. A fault that already ended
+// by itself answers with how it ended.
+func (c *Conn) Revert(ctx context.Context, id string) (inject.Effect, error) {
+	r, err := c.link.call(ctx, order{Op: opRevert, Fault: id})
+	if err != nil || r.Effect == nil {
+		return inject.Effect{}, c.wrap("revert "+id, err)
+	}
+	c.over(id)
+	return *r.Effect, nil
+}
+
+// Faults are the faults still in effect.
+func (c *Conn) Faults(ctx context.Context) ([]Fault, error) {
+	r, err := c.link.call(ctx, order{Op: opList})
+	if err != nil {
+		return nil, c.wrap("list faults", err)
+	}
+	return r.Faults, nil
+}
+
+// Notices is closed when the connection has ended. A reader that falls 1024
+// notices behind loses the later ones; Close still knows them.
+func (c *Conn) Notices() <-chan Notice { return c.notices }
+
+// Close ends the orders, upon which the agent reverts every fault, ends its
+// client processes and exits. The error names faults whose revert was not
+// confirmed (ErrRevertFailed).
+func (c *Conn) Close() error {
+	c.closing.Do(func() {
+		c.link.w.close()
+		select {
+		case <-c.link.w.done: // all orders are written
+		case <-time.After(time.Second): // the agent does not read; the end of its input says it all
+		}
+		_ = c.stdin.Close()
+		select {
+		case <-c.waited:
+		case <-time.After(closeWait):
+			_ = c.cmd.Process.Kill() // its guard reverts on its own
+			<-c.waited
+		}
+		c.orphans.Wait()
+		c.closed = c.verdict()
+	})
+	return c.closed
+}
+
+// verdict is what Close returns: silence about a fault is not a confirmation.
+func (c *Conn) verdict() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var open []string
+	for id, on := range c.active {
+		if on {
+			open = append(open, id)
+		}
+	}
+	for id, why := range c.failed {
+		open = append(open, id+" ("+why+")")
+	}
+	sort.Strings(open)
+	if len(open) > 0 {
+		return fmt.Errorf("close agent on %s: %w: %s; run lockaudit-agent heal there%s",
+			c.hello.Hostname, ErrRevertFailed, strings.Join(open, ", "), c.stderr.suffix())
+	}
+	if c.exit != nil {
+		return fmt.Errorf("close agent on %s: %w%s", c.hello.Hostname, c.exit, c.stderr.suffix())
+	}
+	return nil
+}
+
+func (c *Conn) wrap(what string, err error) error {
+	if err == nil {
+		return fmt.Errorf("%s: the answer has no body", what)
+	}
+	if errors.Is(err, ErrClosed) {
+		return fmt.Errorf("%s: %w%s", what, err, c.stderr.suffix())
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+func (c *Conn) over(id string) {
+	c.mu.Lock()
+	c.active[id] = false
+	c.mu.Unlock()
+}
+
+// event is called in order by the reading goroutine and must not block.
+func (c *Conn) event(m message) {
+	if m.Event == eventNotice && m.Notice != nil {
+		n := *m.Notice
+		switch n.Kind {
+		case NoticeReverted:
+			c.over(n.FaultID)
+		case NoticeRevertFailed:
+			c.over(n.FaultID)
+			c.mu.Lock()
+			c.failed[n.FaultID] = n.Err
+			c.mu.Unlock()
+		}
+		select {
+		case c.notices <- n:
+		default:
+		}
+		return
+	}
+	c.mu.Lock()
+	p := c.procs[m.Proc]
+	c.mu.Unlock()
+	if p != nil {
+		p.event(m)
+	}
+}
+
+// end runs once, after the last message.
+func (c *Conn) end() {
+	c.mu.Lock()
+	procs := make([]*Proc, 0, len(c.procs))
+	for _, p := range c.procs {
+		procs = append(procs, p)
+	}
+	c.mu.Unlock()
+	for _, p := range procs {
+		p.end("agent lost")
+	}
+	close(c.notices)
+	close(c.waited)
+}

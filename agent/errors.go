@@ -1,0 +1,80 @@
+package agent
+
+import (
+	"context"
+	"errors"
+
+	"github.com/lockaudit/lockaudit/inject"
+)
+
+// What callers decide on, besides inject.ErrUnsupported, ErrRefused and ErrGone.
+var (
+	// ErrUnknownFault: no fault with this id was ever in effect here.
+	ErrUnknownFault = errors.New("unknown fault")
+	// ErrRevertFailed: a fault may remain; the error says which and how to remove it.
+	ErrRevertFailed = errors.New("revert not confirmed")
+	// ErrClosed: the connection to the agent is gone. Everything it had in effect
+	// is being reverted by the agent's end.
+	ErrClosed = errors.New("agent connection closed")
+	// ErrGuardLost: the guard died during the order; its faults are being undone.
+	ErrGuardLost = errors.New("guard lost")
+	// ErrBusy: another agent owns the state directory.
+	ErrBusy = errors.New("state directory is in use by a running agent")
+	// ErrUnknownProc: no client process with this name.
+	ErrUnknownProc = errors.New("unknown client process")
+)
+
+// failure is an error on the wire: a code for programs, the words for people.
+type failure struct {
+	Code string `json:"code"`
+	Err  string `json:"err"`
+}
+
+// code pairs a sentinel with its word on the wire. The first match is sent, so
+// the more urgent ones come first.
+type code struct {
+	word string
+	err  error
+}
+
+func codes() []code {
+	return []code{
+		{"revert-failed", ErrRevertFailed},
+		{"guard-lost", ErrGuardLost},
+		{"unsupported", inject.ErrUnsupported},
+		{"refused", inject.ErrRefused},
+		{"gone", inject.ErrGone},
+		{"unknown-fault", ErrUnknownFault},
+		{"unknown-proc", ErrUnknownProc},
+		{"closed", ErrClosed},
+		{"busy", ErrBusy},
+		{"deadline", context.DeadlineExceeded},
+	}
+}
+
+func encodeError(err error) *failure {
+	for _, c := range codes() {
+		if errors.Is(err, c.err) {
+			return &failure{Code: c.word, Err: err.Error()}
+		}
+	}
+	return &failure{Code: "error", Err: err.Error()}
+}
+
+// remote is an error that came over the wire: its words, and its sentinel for errors.Is.
+type remote struct {
+	words string
+	is    error
+}
+
+func (e *remote) Error() string { return e.words }
+func (e *remote) Unwrap() error { return e.is }
+
+func (f *failure) decode() error {
+	for _, c := range codes() {
+		if c.word == f.Code {
+			return &remote{f.Err, c.err}
+		}
+	}
+	return &remote{words: f.Err}
+}

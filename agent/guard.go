@@ -1,0 +1,183 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"syscall"
+
+	"github.com/lockaudit/lockaudit/inject"
+)
+
+// GuardOptions is what a guard needs.
+type GuardOptions struct {
+	StateDir string
+	Faults   []inject.Fault
+	// step is called between the steps of a fault; tests crash there.
+	step func(name string)
+}
+
+// guard owns every kernel handle of every fault, the deadlines and the journal.
+// It does what its agent orders and, when the agent is gone, ends everything.
+type guard struct {
+	kinds   map[string]inject.Fault
+	order   []inject.Fault
+	journal *journal
+	timers  *timers
+	out     *lineWriter
+	found   []Recovered
+
+	mu      sync.Mutex
+	dirty   error // why nothing may be injected
+	active  map[string]*held
+	clients []watched
+}
+
+// Guard carries out orders from in until in ends or ctx is cancelled, then
+// reverts every fault, ends the client processes and returns. First of all it
+// reverts what the journal holds. The error names what may remain.
+func Guard(ctx context.Context, in io.Reader, out io.Writer, o GuardOptions) error {
+	catchBrokenPipe()
+	// A name that people, and the pause of another agent, recognise.
+	_ = os.WriteFile("/proc/self/comm", []byte("lockaudit-guard"), 0)
+	preferGroup()
+	if o.step == nil {
+		o.step = func(string) {}
+	}
+	t, err := newTimers()
+	if err != nil {
+		return fmt.Errorf("start guard: %w", err)
+	}
+	defer t.close()
+	g := &guard{
+		kinds: byKind(o.Faults), order: o.Faults, timers: t, active: map[string]*held{},
+		journal: &journal{dir: filepath.Join(o.StateDir, "faults"), step: o.step},
+	}
+	g.found, err = recoverAll(context.WithoutCancel(ctx), g.journal, g.kinds)
+	g.dirty = dirt(g.found, err)
+
+	g.out = newLineWriter(out)
+	defer func() {
+		g.out.close()
+		<-g.out.done
+	}()
+	ctx, cancel := context.WithCancel(ctx)
+	var busy sync.WaitGroup
+	for o := range orders(ctx, in) {
+		busy.Add(1)
+		go func() {
+			defer busy.Done()
+			answer(g.out, o, g.handle(ctx, o))
+		}()
+	}
+	cancel()
+	busy.Wait()
+	return errors.Join(g.revertAll(context.WithoutCancel(ctx)), g.endClients())
+}
+
+func dirt(found []Recovered, err error) error {
+	for _, r := range found {
+		if r.Outcome == OutcomeFailed {
+			err = errors.Join(err, fmt.Errorf("fault %s of an earlier life (%s): %s", r.ID, r.File, r.Err))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w; run lockaudit-agent heal once this agent has ended", ErrRevertFailed, err)
+	}
+	return nil
+}
+
+// reply is what a handler returns: a body or an error.
+type reply struct {
+	result
+	err error
+}
+
+func answer(out *lineWriter, o order, r reply) {
+	if o.ID == 0 {
+		return
+	}
+	m := message{ID: o.ID, OK: &r.result}
+	if r.err != nil {
+		m.OK, m.Error = nil, encodeError(r.err)
+	}
+	_ = out.send(m) // a lost peer shows at the end of its orders
+}
+
+// orders delivers decoded orders until the input ends or ctx is cancelled. A line
+// that cannot be decoded ends it too: the peer is not one of ours, and the end of
+// orders is the safe way. The reader's goroutine ends with the input.
+func orders(ctx context.Context, in io.Reader) <-chan order {
+	raw, out := make(chan order), make(chan order)
+	go func() {
+		defer close(raw)
+		_ = readLines(in, func(line []byte) error {
+			o, err := decodeOrder(line)
+			if err != nil {
+				return err
+			}
+			select {
+			case raw <- o:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+	}()
+	go func() {
+		defer close(out)
+		for {
+			select {
+			case o, ok := <-raw:
+				if !ok {
+					return
+				}
+				out <- o
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return out
+}
+
+func (g *guard) handle(ctx context.Context, o order) reply {
+	switch {
+	case o.Op == opHello:
+		return reply{result: result{Hello: &Hello{Version: Version, GuardPID: os.Getpid(), Kinds: g.support(), Recovered: g.found}}}
+	case o.Op == opPrepare && o.Spec != nil:
+		p, err := g.prepare(ctx, *o.Spec)
+		return reply{result{Plan: &p}, err}
+	case o.Op == opInject && o.Spec != nil:
+		f, err := g.inject(ctx, *o.Spec)
+		return reply{result{Fault: &f}, err}
+	case o.Op == opRevert:
+		e, err := g.revert(ctx, o.Fault)
+		return reply{result{Effect: &e}, err}
+	case o.Op == opWatch && o.Process != nil:
+		return reply{err: g.watchClient(*o.Process)}
+	}
+	return reply{err: fmt.Errorf("order %q: unknown or incomplete", o.Op)}
+}
+
+func (g *guard) support() []Support {
+	var out []Support
+	for _, f := range g.order {
+		s := Support{Kind: f.Kind(), Supported: true}
+		if q, ok := f.(inject.Supporter); ok {
+			s.Supported, s.Why = q.Support()
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// catchBrokenPipe keeps SIGPIPE from killing the process: Go's default for a
+// write to a lost stdout is to die, with faults in effect. A handler, unlike an
+// ignored signal, is not inherited by client processes.
+func catchBrokenPipe() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }

@@ -1,0 +1,191 @@
+package agent
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/lockaudit/lockaudit/inject"
+)
+
+// held is a fault that the guard has in effect.
+type held struct {
+	mu    sync.Mutex // one method of the fault at a time
+	kind  inject.Fault
+	fault Fault
+	timer *timer
+	over  bool
+}
+
+func (g *guard) prepare(ctx context.Context, s inject.Spec) (inject.Plan, error) {
+	k, ok := g.kinds[s.Kind]
+	if !ok {
+		return inject.Plan{}, fmt.Errorf("prepare: no fault of the kind %q: %w", s.Kind, inject.ErrUnsupported)
+	}
+	if s.For <= 0 {
+		return inject.Plan{}, fmt.Errorf("prepare %s: a deadline is mandatory, for is %v: %w", s.Kind, s.For, inject.ErrRefused)
+	}
+	return k.Prepare(ctx, s)
+}
+
+// inject goes through the steps of every fault: prepare, journal, inject. After a
+// failure nothing of it is left, or the error is ErrRevertFailed.
+func (g *guard) inject(ctx context.Context, s inject.Spec) (Fault, error) {
+	g.mu.Lock()
+	dirty := g.dirty
+	g.mu.Unlock()
+	if dirty != nil {
+		return Fault{}, dirty
+	}
+	p, err := g.prepare(ctx, s)
+	if err != nil {
+		return Fault{}, err
+	}
+	if p.ID, err = newID(); err != nil {
+		return Fault{}, err
+	}
+	if err := g.journal.write(p); err != nil {
+		return Fault{}, err
+	}
+	h := &held{kind: g.kinds[s.Kind], fault: Fault{ID: p.ID, Plan: p}}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	g.mu.Lock()
+	g.active[p.ID] = h // from here on revertAll knows it
+	g.mu.Unlock()
+
+	h.fault.Effect, err = h.kind.Inject(ctx, p)
+	h.fault.InjectedAt = rawNow()
+	h.fault.Deadline = h.fault.InjectedAt + s.For
+	if err != nil {
+		_, undo := g.end(context.WithoutCancel(ctx), h)
+		return Fault{}, errors.Join(err, undo)
+	}
+	h.timer = g.timers.set(h.fault.Deadline, func() { g.expire(h) })
+	g.journal.step("injected")
+	return h.fault, nil
+}
+
+// expire runs on the timer thread. What touches the disk, or failed, goes on
+// elsewhere: another deadline may be due.
+func (g *guard) expire(h *held) {
+	h.mu.Lock()
+	if h.over {
+		h.mu.Unlock()
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), grace/2)
+	e, err := h.kind.Revert(ctx, h.fault.Plan)
+	cancel()
+	if err != nil {
+		// Not reported as ended: the agent kills this guard after the grace, the
+		// kernel undoes what it can, and the next guard reverts from the journal.
+		h.fault.Err = err.Error()
+		h.mu.Unlock()
+		return
+	}
+	// Said before the journal is cleaned: a slow disk is not a missed deadline, and
+	// an entry left over is only reverted again.
+	g.notice(NoticeReverted, h.fault.ID, "deadline", e)
+	go func() {
+		defer h.mu.Unlock()
+		if err := g.settle(h); err != nil {
+			g.soil(fmt.Errorf("fault %s is reverted but remains in the journal: %w", h.fault.ID, err))
+		}
+	}()
+}
+
+// soil refuses further faults: the journal cannot be trusted to hold them.
+func (g *guard) soil(err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.dirty = errors.Join(g.dirty, err)
+}
+
+func (g *guard) notice(k NoticeKind, id, why string, e inject.Effect) {
+	_ = g.out.send(message{Event: eventNotice, Notice: &Notice{Kind: k, FaultID: id, Why: why, Effect: &e}})
+}
+
+func (g *guard) revert(ctx context.Context, id string) (inject.Effect, error) {
+	g.mu.Lock()
+	h := g.active[id]
+	g.mu.Unlock()
+	if h == nil {
+		return inject.Effect{}, ErrUnknownFault
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.over {
+		return inject.Effect{}, ErrUnknownFault // its notice is on the way
+	}
+	return g.end(context.WithoutCancel(ctx), h)
+}
+
+// end reverts, verifies and forgets; the caller holds h.mu.
+func (g *guard) end(ctx context.Context, h *held) (inject.Effect, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	e, err := h.kind.Revert(ctx, h.fault.Plan)
+	if err == nil {
+		err = g.settle(h)
+	}
+	if err != nil {
+		h.fault.Err = err.Error()
+		return e, fmt.Errorf("revert %s: %w: %w", h.fault.ID, ErrRevertFailed, err)
+	}
+	return e, nil
+}
+
+// settle forgets a fault whose revert was read back.
+func (g *guard) settle(h *held) error {
+	g.journal.step("reverted")
+	g.timers.stop(h.timer)
+	if err := g.journal.remove(h.fault.ID); err != nil {
+		return err
+	}
+	h.over = true
+	g.mu.Lock()
+	delete(g.active, h.fault.ID)
+	g.mu.Unlock()
+	return nil
+}
+
+// revertAll ends every fault at once; one failure does not stop the others.
+func (g *guard) revertAll(ctx context.Context) error {
+	g.mu.Lock()
+	all := make([]*held, 0, len(g.active))
+	for _, h := range g.active {
+		all = append(all, h)
+	}
+	g.mu.Unlock()
+	errs := make([]error, len(all))
+	var wg sync.WaitGroup
+	for i, h := range all {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			if h.over {
+				return
+			}
+			var e inject.Effect
+			if e, errs[i] = g.end(ctx, h); errs[i] == nil {
+				g.notice(NoticeReverted, h.fault.ID, "end of orders", e)
+			}
+		}()
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func newID() (string, error) {
+	var b [6]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return "", fmt.Errorf("make fault id: %w", err)
+	}
+	return hex.EncodeToString(b[:]), nil
+}

@@ -1,0 +1,182 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/lockaudit/lockaudit/inject"
+	"github.com/lockaudit/lockaudit/inject/pause"
+
+	"go.uber.org/goleak"
+)
+
+// The test binary is also the agent and the guard that the tests kill.
+const (
+	testRole  = "LOCKAUDIT_TEST_ROLE"
+	testCrash = "LOCKAUDIT_TEST_CRASH" // step=marker file: kill -9 there, once
+)
+
+func TestMain(m *testing.M) {
+	role := os.Getenv(testRole)
+	if role == "" {
+		goleak.VerifyTestMain(m)
+		return
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	dir, err := StateDir()
+	switch {
+	case err != nil:
+	case len(os.Args) > 1 && os.Args[1] == "guard":
+		o := GuardOptions{StateDir: dir, Faults: []inject.Fault{pause.New()}, step: crashStep}
+		err = Guard(ctx, os.Stdin, os.Stdout, o)
+	default:
+		err = Serve(ctx, os.Stdin, os.Stdout, Options{Version: "test", StateDir: dir})
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(4)
+	}
+}
+
+func crashStep(name string) {
+	step, marker, _ := strings.Cut(os.Getenv(testCrash), "=")
+	if step != name {
+		return
+	}
+	f, err := os.OpenFile(marker, os.O_CREATE|os.O_EXCL, 0o600)
+	if err == nil {
+		f.Close()
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		select {}
+	}
+}
+
+func testCtx(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// stateDir is outside t.TempDir, whose clean-up would race a guard that is killed last.
+func stateDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "agent-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func testCommand(t *testing.T, dir string, wrap ...string) Command {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Command{Argv: append(wrap, exe), Env: []string{testRole + "=agent", "LOCKAUDIT_STATE=" + dir}}
+}
+
+func dial(t *testing.T, c Command) *Conn {
+	t.Helper()
+	cn, err := Dial(testCtx(t), c, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = syscall.Kill(cn.hello.PID, syscall.SIGCONT) // a test may have stopped it
+		_ = cn.Close()
+	})
+	return cn
+}
+
+// victim is a process to pause.
+func victim(t *testing.T) int {
+	t.Helper()
+	cmd := exec.Command("sleep", "1000")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	return cmd.Process.Pid
+}
+
+func pauseSpec(pid int, d time.Duration) inject.Spec {
+	return inject.Spec{Kind: pause.Kind, For: d, Params: fmt.Appendf(nil, `{"pid":%d}`, pid)}
+}
+
+func mustInject(t *testing.T, c *Conn, pid int, d time.Duration) Fault {
+	t.Helper()
+	f, err := c.Inject(testCtx(t), pauseSpec(pid, d))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !stopped(pid) {
+		t.Fatal("after inject the target is not stopped")
+	}
+	return f
+}
+
+func stopped(pid int) bool {
+	s, err := inject.ReadStat(pid)
+	return err == nil && s.Stopped()
+}
+
+func gone(pid int) bool {
+	s, err := inject.ReadStat(pid)
+	return errors.Is(err, inject.ErrGone) || err == nil && s.Dead()
+}
+
+// within waits for a state and fails after d.
+func within(t *testing.T, d time.Duration, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(d); !ok(); time.Sleep(500 * time.Microsecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within %v: %s", d, what)
+		}
+	}
+}
+
+func journaled(t *testing.T, dir string) []string {
+	t.Helper()
+	files, err := os.ReadDir(filepath.Join(dir, "faults"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, f := range files {
+		out = append(out, f.Name())
+	}
+	return out
+}
+
+func wantNotice(t *testing.T, c *Conn, kind NoticeKind, id string) Notice {
+	t.Helper()
+	timeout := time.After(30 * time.Second)
+	for {
+		select {
+		case n, ok := <-c.Notices():
+			if !ok {
+				t.Fatalf("the connection ended without the notice %s of %s", kind, id)
+			}
+			if n.Kind == kind && (id == "" || n.FaultID == id) {
+				return n
+			}
+		case <-timeout:
+			t.Fatalf("no notice %s of %s within 30 s", kind, id)
+		}
+	}
+}

@@ -1,0 +1,189 @@
+// Package agent is the node agent: the process on a node that takes orders, and
+// its guard, the small companion that owns every kernel handle of a fault. Dial
+// is the auditor's end, Serve the agent's, Guard the guard's, and Heal removes
+// what an earlier life left behind.
+//
+// All three speak JSON lines over stdin and stdout, so that any command which
+// gives stdio is a transport: a local start, ssh, kubectl exec. No port is
+// opened; the identity is the one that the operator already has; and the end of
+// stdin means: revert everything.
+package agent
+
+import (
+	"regexp"
+	"time"
+
+	"github.com/lockaudit/lockaudit/inject"
+)
+
+// Version of the order protocol. An agent refuses another one.
+const Version = 1
+
+const (
+	// maxLine bounds a line in both directions.
+	maxLine = 1 << 20
+	// chunk bounds the client data in one line: JSON may write a byte as six.
+	chunk = 64 << 10
+	// window bounds the bytes of one client stream that the auditor has not read
+	// yet. A client that prints without end is held back, not buffered.
+	window = 1 << 20
+	// grace is how long after a fault's deadline the agent waits to hear that the
+	// guard ended it, before it kills the guard.
+	grace = 500 * time.Millisecond
+	// patience is how long the guard may take over one step (prepare, inject
+	// beyond the fault's own duration, revert) before it counts as stuck.
+	patience = 10 * time.Second
+)
+
+// op is an order's verb.
+type op string
+
+const (
+	opHello      op = "hello"
+	opPrepare    op = "prepare"
+	opInject     op = "inject"
+	opRevert     op = "revert"
+	opList       op = "list"
+	opStart      op = "start"
+	opSend       op = "send"
+	opCloseStdin op = "close-stdin"
+	opKill       op = "kill"
+	opCredit     op = "credit"       // no id, no answer: N more bytes may be sent
+	opWatch      op = "watch-client" // agent to guard: end this process group when the agent is gone
+)
+
+// order is one line towards the agent, or from the agent to its guard.
+type order struct {
+	ID      int             `json:"id,omitempty"`
+	Op      op              `json:"op"`
+	Version int             `json:"version,omitempty"`
+	Spec    *inject.Spec    `json:"spec,omitempty"`
+	Fault   string          `json:"fault,omitempty"`
+	Proc    string          `json:"proc,omitempty"`
+	Start   *ProcSpec       `json:"start,omitempty"`
+	Process *inject.Process `json:"process,omitempty"`
+	Data    *data           `json:"data,omitempty"`
+	Stream  string          `json:"stream,omitempty"`
+	N       int             `json:"n,omitempty"`
+}
+
+// message is one line back: an answer (ID and one of OK and Error) or an event.
+type message struct {
+	ID     int      `json:"id,omitempty"`
+	OK     *result  `json:"ok,omitempty"`
+	Error  *failure `json:"error,omitempty"`
+	Event  event    `json:"event,omitempty"`
+	Notice *Notice  `json:"notice,omitempty"`
+	Proc   string   `json:"proc,omitempty"`
+	Stream string   `json:"stream,omitempty"`
+	Data   *data    `json:"data,omitempty"`
+	Exit   string   `json:"exit,omitempty"`
+}
+
+type event string
+
+const (
+	eventNotice event = "notice"
+	eventOutput event = "output" // of a client's stream
+	eventEOF    event = "eof"    // of a client's stream
+	eventExit   event = "exit"   // of a client
+)
+
+// The streams of a client process.
+const (
+	streamOut = "stdout"
+	streamErr = "stderr"
+)
+
+// result is the body of an ok; which fields are set depends on the verb.
+type result struct {
+	Hello   *Hello          `json:"hello,omitempty"`
+	Plan    *inject.Plan    `json:"plan,omitempty"`
+	Fault   *Fault          `json:"fault,omitempty"`
+	Effect  *inject.Effect  `json:"effect,omitempty"`
+	Faults  []Fault         `json:"faults,omitempty"`
+	Process *inject.Process `json:"process,omitempty"`
+}
+
+// Hello is what an agent says about itself and its node.
+type Hello struct {
+	Version      int    `json:"version"`
+	AgentVersion string `json:"agent_version"`
+	Hostname     string `json:"hostname"`
+	BootID       string `json:"boot_id"`
+	UID          int    `json:"uid"`
+	PID          int    `json:"pid"`
+	GuardPID     int    `json:"guard_pid"`
+	StateDir     string `json:"state_dir"`
+	// Kinds are the faults that the agent knows, in a fixed order.
+	Kinds []Support `json:"kinds"`
+	// Recovered are the faults of an earlier life, found in the journal at start.
+	Recovered []Recovered `json:"recovered,omitempty"`
+}
+
+// Support says whether a kind of fault can work on this node.
+type Support struct {
+	Kind      string `json:"kind"`
+	Supported bool   `json:"supported"`
+	Why       string `json:"why,omitempty"`
+}
+
+// Fault is a fault in effect.
+type Fault struct {
+	ID     string        `json:"id"`
+	Plan   inject.Plan   `json:"plan"`
+	Effect inject.Effect `json:"effect"`
+	// InjectedAt is when the fault was seen in effect and Deadline when it ends by
+	// itself, both on the node's CLOCK_MONOTONIC_RAW, in nanoseconds.
+	InjectedAt time.Duration `json:"injected_at"`
+	Deadline   time.Duration `json:"deadline"`
+	// Err is the reason of the last failed revert.
+	Err string `json:"err,omitempty"`
+}
+
+// NoticeKind is what a notice is about.
+type NoticeKind string
+
+// The notices.
+const (
+	// NoticeReverted: a fault ended without an order to revert it, and the
+	// kernel's state was read back.
+	NoticeReverted NoticeKind = "reverted"
+	// NoticeRevertFailed: a fault may remain; nothing more will be tried by itself.
+	NoticeRevertFailed NoticeKind = "revert-failed"
+	// NoticeGuardLost: the guard died or was killed for missing a deadline; the
+	// faults it held are ended and verified from the journal, each with a notice.
+	NoticeGuardLost NoticeKind = "guard-lost"
+)
+
+// Notice is what an agent says without being asked.
+type Notice struct {
+	Kind    NoticeKind     `json:"kind"`
+	FaultID string         `json:"fault_id,omitempty"`
+	Why     string         `json:"why,omitempty"` // "deadline", "order", "guard lost", "end of orders"
+	Effect  *inject.Effect `json:"effect,omitempty"`
+	Err     string         `json:"err,omitempty"`
+}
+
+// ProcSpec is an order for a client process on the node. It runs unprivileged,
+// in a process group of its own, with the working directory / and only a PATH,
+// HOME and LANG besides Env.
+type ProcSpec struct {
+	// Name is the auditor's name for it: unique per agent, [a-z0-9._-].
+	Name string `json:"name"`
+	// Argv[0] without a slash is looked up in PATH and then beside the agent.
+	Argv []string `json:"argv"`
+	Env  []string `json:"env,omitempty"`
+}
+
+var (
+	validName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+	validID   = regexp.MustCompile(`^[0-9a-f]{12}$`)
+)
+
+// data is a piece of a client's stream: text where it is valid UTF-8, so that a
+// recorded line can be read, and bytes otherwise.
+type data struct {
+	Text string `json:"text,omitempty"`
+	Raw  []byte `json:"raw,omitempty"`
+}

@@ -1,0 +1,69 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/lockaudit/lockaudit/inject"
+
+	"golang.org/x/sys/unix"
+)
+
+// StateDir is where the journal lies unless told otherwise: $LOCKAUDIT_STATE,
+// else /var/lib/lockaudit-agent for the machine's root, else the user's state
+// directory. Root of a user namespace is a user.
+func StateDir() (string, error) {
+	if d := os.Getenv("LOCKAUDIT_STATE"); d != "" {
+		return filepath.Abs(d)
+	}
+	if inject.MachineRoot() {
+		return "/var/lib/lockaudit-agent", nil
+	}
+	if d := os.Getenv("XDG_STATE_HOME"); d != "" {
+		return filepath.Join(d, "lockaudit-agent"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("find state directory: %w; set LOCKAUDIT_STATE", err)
+	}
+	return filepath.Join(home, ".local/state/lockaudit-agent"), nil
+}
+
+// lockState makes the directory and takes its lock, which is shared with the
+// guard by inheritance and thus held until both are gone. Within the wait it
+// lets the guard of an agent that has just died finish its reverts.
+func lockState(dir string, wait time.Duration) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Join(dir, "faults"), 0o700); err != nil {
+		return nil, fmt.Errorf("make state directory: %w; set LOCKAUDIT_STATE to a directory of yours", err)
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make state directory private: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock state directory: %w", err)
+	}
+	for end := time.Now().Add(wait); ; time.Sleep(10 * time.Millisecond) {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(end) {
+			holder, _ := os.ReadFile(f.Name())
+			f.Close()
+			if errors.Is(err, unix.EWOULDBLOCK) {
+				return nil, fmt.Errorf("lock %s: %w (%s)", dir, ErrBusy, strings.TrimSpace(string(holder)))
+			}
+			return nil, fmt.Errorf("lock %s: %w", dir, err)
+		}
+	}
+	// Who holds it, for the message above; the lock itself needs no content.
+	if err := f.Truncate(0); err == nil {
+		_, _ = f.WriteAt(fmt.Appendf(nil, "pid %d\n", os.Getpid()), 0)
+	}
+	return f, nil
+}

@@ -1,0 +1,69 @@
+package agent
+
+import (
+	"encoding/json"
+	"io"
+	"strings"
+	"sync"
+	"time"
+)
+
+// tracer writes every order and answer as a JSON line with a stamp. What clients
+// say is counted and not shown, and of an environment only the names: both may
+// hold credentials, and the clients' own record is the history.
+type tracer struct {
+	mu    sync.Mutex
+	w     io.Writer
+	start time.Time
+}
+
+type traced struct {
+	AtNs    int64    `json:"at_ns"` // monotonic, since the connection was opened
+	Order   *order   `json:"order,omitempty"`
+	Message *message `json:"message,omitempty"`
+	Bytes   int      `json:"bytes,omitempty"`
+}
+
+func newTracer(w io.Writer) *tracer {
+	if w == nil {
+		return nil
+	}
+	return &tracer{w: w, start: time.Now()}
+}
+
+func (t *tracer) order(o order) {
+	if t == nil || o.Op == opCredit {
+		return
+	}
+	n := len(o.Data.bytes())
+	o.Data = nil
+	if o.Start != nil {
+		s := *o.Start
+		s.Env = nil
+		for _, e := range o.Start.Env {
+			name, _, _ := strings.Cut(e, "=")
+			s.Env = append(s.Env, name)
+		}
+		o.Start = &s
+	}
+	t.write(traced{Order: &o, Bytes: n})
+}
+
+func (t *tracer) message(m message) {
+	if t == nil {
+		return
+	}
+	n := len(m.Data.bytes())
+	m.Data = nil
+	t.write(traced{Message: &m, Bytes: n})
+}
+
+// write ignores a failing writer: a full disk under the record must not stop a revert.
+func (t *tracer) write(e traced) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e.AtNs = time.Since(t.start).Nanoseconds()
+	if b, err := json.Marshal(e); err == nil {
+		_, _ = t.w.Write(append(b, '\n'))
+	}
+}

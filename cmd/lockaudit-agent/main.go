@@ -1,0 +1,137 @@
+// Command lockaudit-agent is the node agent of lockaudit and its guard.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/lockaudit/lockaudit/agent"
+	"github.com/lockaudit/lockaudit/inject/all"
+
+	"golang.org/x/sys/unix"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+const usage = `Usage: lockaudit-agent [heal | list | version]
+
+The node agent of lockaudit. Without an argument it takes orders, one JSON
+object a line, on stdin, and answers on stdout. At the end of its input it
+reverts every fault and exits. People do not start it: lockaudit does, by
+whatever command gives it a node's stdio.
+
+  via: [lockaudit-agent]                      this machine
+  via: [ssh, node, sudo, lockaudit-agent]     another one
+
+Commands:
+  heal      revert whatever an agent left on this node, and say what was seen
+            afterwards; needs nothing but the state directory
+  list      show the faults in this node's journal
+  version   print the version
+
+Environment:
+  LOCKAUDIT_STATE   the state directory; else /var/lib/lockaudit-agent for root
+                    and ~/.local/state/lockaudit-agent for anybody else
+
+Examples:
+  sudo lockaudit-agent heal
+  LOCKAUDIT_STATE=/run/lab/a lockaudit-agent list
+
+Exit status:
+  0   nothing remains in effect
+  3   it could not run
+  4   a fault may remain; what and where is on stderr
+  64  wrong usage
+`
+
+func main() {
+	// It is at rest most of the time: give memory back rather than hold it.
+	debug.SetGCPercent(50)
+	debug.SetMemoryLimit(64 << 20)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+func run(ctx context.Context, args []string, in *os.File, out, log io.Writer) int {
+	fs := flag.NewFlagSet("lockaudit-agent", flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	switch err := fs.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(out, usage)
+		return 0
+	case err != nil || fs.NArg() > 1:
+		fmt.Fprint(log, usage)
+		return 64
+	}
+	dir, err := agent.StateDir()
+	if err != nil {
+		return fail(log, err)
+	}
+	switch fs.Arg(0) {
+	case "":
+		if terminal(in) {
+			fmt.Fprintln(log, "lockaudit-agent: waiting for orders on stdin; ctrl-D ends it, --help says more")
+		}
+		return fail(log, agent.Serve(ctx, in, out, agent.Options{Version: version, StateDir: dir}))
+	case "guard":
+		return fail(log, agent.Guard(ctx, in, out, agent.GuardOptions{StateDir: dir, Faults: all.Faults()}))
+	case "heal":
+		return heal(ctx, dir, out, log)
+	case "list":
+		plans, err := agent.Journaled(dir)
+		for _, p := range plans {
+			fmt.Fprintf(out, "%s  %s for %v\n", p.ID, p.Spec.Kind, p.Spec.For)
+			for _, o := range p.Objects {
+				fmt.Fprintln(out, "    "+o)
+			}
+		}
+		return fail(log, err)
+	case "version":
+		fmt.Fprintln(out, version)
+		return 0
+	}
+	fmt.Fprint(log, usage)
+	return 64
+}
+
+func heal(ctx context.Context, dir string, out, log io.Writer) int {
+	done, err := agent.Heal(ctx, dir, all.Faults())
+	for _, r := range done {
+		fmt.Fprintf(out, "%s  %s  %s: %s\n", r.ID, r.Kind, r.Outcome, r.Effect.Seen+r.Err)
+	}
+	if len(done) == 0 && err == nil {
+		fmt.Fprintln(out, "nothing to heal in "+dir)
+	}
+	return fail(log, err)
+}
+
+// fail prints an error, if there is one, and returns the exit status.
+func fail(log io.Writer, err error) int {
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(log, "lockaudit-agent:", err)
+	switch {
+	case errors.Is(err, agent.ErrRevertFailed):
+		fmt.Fprintln(log, "hint: a fault may remain; run lockaudit-agent heal")
+		return 4
+	case errors.Is(err, agent.ErrBusy):
+		fmt.Fprintln(log, "hint: end that agent, which reverts its faults; if it hangs, kill -9 it and run this again")
+	}
+	return 3
+}
+
+func terminal(f *os.File) bool {
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}

@@ -1,0 +1,111 @@
+package pause
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/lockaudit/lockaudit/inject"
+)
+
+// ancestors are this process (the guard), its agent, and all above: stopping one
+// of them would stop the hand that holds the fault, or the way to it.
+func ancestors() (map[int]bool, error) {
+	out := map[int]bool{}
+	for pid := os.Getpid(); pid > 0 && !out[pid]; {
+		out[pid] = true
+		s, err := inject.ReadStat(pid)
+		if errors.Is(err, inject.ErrGone) {
+			break // a parent outside this pid namespace's /proc
+		}
+		if err != nil {
+			return nil, err
+		}
+		pid = s.PPID
+	}
+	return out, nil
+}
+
+// stoppable refuses what must never be stopped, by the rules of the design.
+func stoppable(m member, guarded map[int]bool) error {
+	refuse := func(why string) error {
+		return fmt.Errorf("process %d (%s) %s: %w", m.PID, m.Comm, why, inject.ErrRefused)
+	}
+	switch {
+	case m.PID == 1:
+		return refuse("is init")
+	case m.Kernel():
+		return refuse("is a kernel thread")
+	case guarded[m.PID]:
+		return refuse("is the agent, its guard or an ancestor of them")
+	case protectedName(m.Comm):
+		return refuse("keeps the node and the way to it alive")
+	case m.Stopped():
+		return refuse("is stopped already, and not by us")
+	}
+	return signallable(m)
+}
+
+// protectedName knows remote access, init and what runs containers. The kernel
+// cuts names at 15 bytes.
+func protectedName(comm string) bool {
+	for _, prefix := range []string{"sshd", "systemd", "containerd", "lockaudit-agent", "lockaudit-guard"} {
+		if strings.HasPrefix(comm, prefix) {
+			return true
+		}
+	}
+	switch comm {
+	case "init", "dockerd", "kubelet", "crio", "conmon", "podman", "runc", "dbus-daemon", "dbus-broker":
+		return true
+	}
+	return false
+}
+
+// signallable checks that we may signal the target, and that the kernel may do so
+// in our name when we are dead. It asks more for the latter: the machine's root,
+// or the target's own uid (sigio_perm in fs/fcntl.c). In a user namespace CAP_KILL
+// alone would stop a process that nothing resumes.
+func signallable(m member) error {
+	t := &target{Process: m.Process}
+	fd, err := m.Open()
+	if err != nil {
+		return err
+	}
+	t.pidfd, t.r, t.r2, t.w = fd, -1, -1, -1
+	defer t.close()
+	if err := t.signal(0); err != nil {
+		return err
+	}
+	if inject.MachineRoot() {
+		return nil
+	}
+	real, saved, err := uids(m.PID)
+	if err != nil {
+		return err
+	}
+	for _, uid := range []int{os.Getuid(), os.Geteuid()} {
+		if uid == real || uid == saved {
+			return nil
+		}
+	}
+	return fmt.Errorf("process %d (%s) belongs to uid %d, and the kernel would not resume it in the name of uid %d of this user namespace: %w",
+		m.PID, m.Comm, real, os.Geteuid(), inject.ErrUnsupported)
+}
+
+// uids reads a process's real and saved uid.
+func uids(pid int) (real, saved int, err error) {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		return 0, 0, fmt.Errorf("read uids of %d: %w", pid, err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) == 5 && f[0] == "Uid:" {
+			real, err1 := strconv.Atoi(f[1])
+			saved, err2 := strconv.Atoi(f[3])
+			return real, saved, errors.Join(err1, err2)
+		}
+	}
+	return 0, 0, fmt.Errorf("read uids of %d: no Uid line", pid)
+}

@@ -1,0 +1,166 @@
+package pause
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/lockaudit/lockaudit/inject"
+
+	"golang.org/x/sys/unix"
+)
+
+// resumeWait is how long a resumed process may be seen in state T. It leaves that
+// state within the signal; only somebody else's SIGSTOP keeps it there.
+const resumeWait = time.Second
+
+// Revert resumes what the plan stopped and reads back that it runs. In the
+// process that injected the plan, these are exactly the processes it stopped; in
+// another one, those that the plan names, and their descendants that are younger
+// than the plan and stopped. A process held by another plan is left alone.
+func (f *Fault) Revert(ctx context.Context, p inject.Plan) (inject.Effect, error) {
+	fail := func(err error) (inject.Effect, error) { return inject.Effect{}, fmt.Errorf("revert pause: %w", err) }
+	f.mu.Lock()
+	h := f.plans[p.ID]
+	f.mu.Unlock()
+	if h == nil {
+		e, err := f.recover(ctx, p)
+		if err != nil {
+			return fail(err)
+		}
+		return e, nil
+	}
+	// First the signal, everything else afterwards: this is the end of the pause.
+	var errs []error
+	for _, t := range h.targets {
+		if err := t.signal(unix.SIGCONT); err != nil && !errors.Is(err, inject.ErrGone) {
+			errs = append(errs, err)
+		}
+	}
+	procs := make([]inject.Process, 0, len(h.targets))
+	for _, t := range h.targets {
+		procs = append(procs, t.Process)
+	}
+	e, err := running(ctx, procs)
+	if err := errors.Join(append(errs, err)...); err != nil {
+		return fail(err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, t := range h.targets {
+		delete(f.owner, t.Process)
+		t.close()
+	}
+	delete(f.plans, p.ID)
+	return e, nil
+}
+
+// recover works from the plan alone. The kernel has resumed the processes when
+// their keeper died; the signal is for the moment before that has happened.
+func (f *Fault) recover(ctx context.Context, p inject.Plan) (inject.Effect, error) {
+	u, err := decodeUndo(p.Undo)
+	if err != nil {
+		return inject.Effect{}, err
+	}
+	if err := sameBoot(p); errors.Is(err, inject.ErrGone) {
+		return inject.Effect{Seen: "of an earlier boot, nothing of it exists any more"}, nil
+	} else if err != nil {
+		return inject.Effect{}, err
+	}
+	procs := u.Processes
+	if u.Tree {
+		more, err := f.strays(ctx, u)
+		if err != nil {
+			return inject.Effect{}, err
+		}
+		procs = append(procs, more...)
+	}
+	var mine []inject.Process
+	var errs []error
+	for _, proc := range procs {
+		f.mu.Lock()
+		_, other := f.owner[proc]
+		f.mu.Unlock()
+		if other {
+			continue
+		}
+		mine = append(mine, proc)
+		fd, err := proc.Open()
+		if err == nil {
+			err = (&target{Process: proc, pidfd: fd}).signal(unix.SIGCONT)
+			unix.Close(fd)
+		}
+		if err != nil && !errors.Is(err, inject.ErrGone) {
+			errs = append(errs, err)
+		}
+	}
+	e, err := running(ctx, mine)
+	return e, errors.Join(append(errs, err)...)
+}
+
+// strays are stopped descendants that were forked after the plan was made.
+func (f *Fault) strays(ctx context.Context, u undo) ([]inject.Process, error) {
+	var out []inject.Process
+	seen := map[int]bool{}
+	queue := u.Processes
+	for _, p := range queue {
+		seen[p.PID] = true
+	}
+	for ; len(queue) > 0; queue = queue[1:] {
+		if s, err := inject.ReadStat(queue[0].PID); err != nil || s.StartTime != queue[0].StartTime {
+			continue // gone: the number is not ours to look below
+		}
+		kids, err := children(ctx, queue[0].PID)
+		if err != nil {
+			return nil, err
+		}
+		for _, pid := range kids {
+			s, err := inject.ReadStat(pid)
+			if err != nil || seen[pid] || s.StartTime < u.Since {
+				continue
+			}
+			seen[pid] = true
+			p := inject.Process{PID: pid, StartTime: s.StartTime}
+			queue = append(queue, p)
+			if stopped, _, err := threads(p, false); err == nil && stopped {
+				out = append(out, p)
+			}
+		}
+	}
+	return out, nil
+}
+
+// running reads back that no thread of the processes is stopped.
+func running(ctx context.Context, procs []inject.Process) (inject.Effect, error) {
+	ctx, cancel := context.WithTimeout(ctx, resumeWait)
+	defer cancel()
+	run, ended := 0, 0
+	for _, p := range procs {
+		err := wait(ctx, func() (bool, error) {
+			stopped, gone, err := threads(p, false)
+			if err != nil || stopped {
+				return false, err
+			}
+			if gone {
+				ended++
+			} else {
+				run++
+			}
+			return true, nil
+		}, fmt.Sprintf("process %d is still in state T", p.PID))
+		if err != nil {
+			return inject.Effect{}, err
+		}
+	}
+	e := inject.Effect{Seen: fmt.Sprintf("%d of %d processes run", run, len(procs)), Count: run}
+	if ended > 0 {
+		e.Seen += fmt.Sprintf(", %d ended", ended)
+	}
+	return e, nil
+}
+
+func notThere(err error) bool {
+	return errors.Is(err, inject.ErrGone) || errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH)
+}

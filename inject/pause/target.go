@@ -1,0 +1,207 @@
+package pause
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/lockaudit/lockaudit/inject"
+
+	"golang.org/x/sys/unix"
+)
+
+// target is one process with the handles that keep it stopped.
+type target struct {
+	inject.Process
+	pidfd    int
+	r, w, r2 int // the pipe; r2 is a second read end
+}
+
+// wire ties the process to a pipe, so that the kernel resumes it when this
+// process dies, however it dies: a read end has O_ASYNC with the target as its
+// owner and SIGCONT as its signal, and the kernel sends that when the last write
+// end closes. Nobody else may hold the write end, or killing this process would
+// not be enough.
+//
+// A dying process releases its files in an order that the kernel does not promise
+// (today the highest number first), and a read end that is released before the
+// write end sends nothing. So the pipe is opened for reading twice, below and
+// above the write end: in either order one of the two is still there. (Two
+// numbers for one open file would not do: the last of them counts.)
+//
+// The owner is kept by the kernel as a process and not as a number, so a later
+// process with the same pid never gets the signal.
+func wire(p inject.Process) (*target, error) {
+	fail := func(what string, err error) (*target, error) {
+		return nil, fmt.Errorf("wire process %d: %s: %w", p.PID, what, err)
+	}
+	fd, err := p.Open()
+	if err != nil {
+		return nil, err
+	}
+	t := &target{Process: p, pidfd: fd, r: -1, w: -1, r2: -1}
+	var ends [2]int
+	if err := unix.Pipe2(ends[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		t.close()
+		return fail("pipe", err)
+	}
+	t.r, t.w = ends[0], ends[1]
+	if t.w < t.r { // the kernel hands out the lowest free number, which may be below
+		if t.w, err = raise(t.w, t.r); err != nil {
+			t.close()
+			return fail("dup", err)
+		}
+	}
+	if t.r2, err = reopen(t.r, t.w); err != nil {
+		t.close()
+		return fail("open again", err)
+	}
+	for _, fd := range []int{t.r, t.r2} {
+		if err := resumeOnHangup(fd, p.PID); err != nil {
+			t.close()
+			return fail("fcntl", err)
+		}
+	}
+	// F_SETOWN took a number. If the process lives now, it was this one then.
+	if err := t.signal(0); err != nil {
+		t.close()
+		return nil, err
+	}
+	return t, nil
+}
+
+// resumeOnHangup has the kernel send SIGCONT when the last write end closes. The
+// signal is set before the flag: the default, SIGIO, would kill the target.
+func resumeOnHangup(fd, pid int) error {
+	for _, set := range []struct{ cmd, arg int }{
+		{unix.F_SETSIG, int(unix.SIGCONT)}, {unix.F_SETOWN, pid}, {unix.F_SETFL, unix.O_ASYNC | unix.O_NONBLOCK},
+	} {
+		if _, err := unix.FcntlInt(uintptr(fd), set.cmd, set.arg); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reopen opens the pipe behind fd a second time, above a descriptor.
+func reopen(fd, above int) (int, error) {
+	again, err := unix.Open("/proc/self/fd/"+strconv.Itoa(fd), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	if again > above {
+		return again, nil
+	}
+	up, err := raise(again, above)
+	if err != nil {
+		unix.Close(again)
+		return -1, err
+	}
+	return up, nil
+}
+
+// raise moves a descriptor above another.
+func raise(fd, above int) (int, error) {
+	up, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, above+1)
+	if err != nil {
+		return fd, err
+	}
+	unix.Close(fd)
+	return up, nil
+}
+
+func (t *target) signal(s unix.Signal) error {
+	switch err := unix.PidfdSendSignal(t.pidfd, s, nil, 0); err {
+	case nil:
+		return nil
+	case unix.ESRCH:
+		return fmt.Errorf("signal process %d: %w", t.PID, inject.ErrGone)
+	case unix.EPERM:
+		return fmt.Errorf("signal process %d: not permitted, CAP_KILL or the same user is needed: %w", t.PID, inject.ErrUnsupported)
+	default:
+		return fmt.Errorf("signal process %d: %w", t.PID, err)
+	}
+}
+
+// close lets go without a signal: the read ends lose O_ASYNC first.
+func (t *target) close() {
+	for _, fd := range []int{t.r, t.r2} {
+		if fd >= 0 {
+			_, _ = unix.FcntlInt(uintptr(fd), unix.F_SETFL, unix.O_NONBLOCK)
+		}
+	}
+	for _, fd := range []int{t.r, t.r2, t.w, t.pidfd} {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+	}
+	t.r, t.r2, t.w, t.pidfd = -1, -1, -1, -1
+}
+
+// state reports whether every living thread of the process is stopped, and
+// whether the process is gone. A thread group's leader may be dead while others
+// live.
+func (t *target) state() (stopped, gone bool, err error) { return threads(t.Process, true) }
+
+// threads looks at all threads of a process: with all, whether every living one
+// is stopped, otherwise whether any is.
+func threads(p inject.Process, all bool) (stopped, gone bool, err error) {
+	lead, err := inject.ReadStat(p.PID)
+	if notThere(err) || err == nil && lead.StartTime != p.StartTime {
+		return false, true, nil
+	}
+	if err != nil {
+		return false, false, err
+	}
+	dir := "/proc/" + strconv.Itoa(p.PID) + "/task"
+	tasks, err := os.ReadDir(dir)
+	if notThere(err) {
+		return false, true, nil
+	}
+	if err != nil {
+		return false, false, fmt.Errorf("read threads of %d: %w", p.PID, err)
+	}
+	living, still := 0, 0
+	for _, task := range tasks {
+		s, err := inject.ReadStatFile(dir + "/" + task.Name() + "/stat")
+		if notThere(err) || err == nil && s.Dead() {
+			continue
+		}
+		if err != nil {
+			return false, false, err
+		}
+		living++
+		if s.Stopped() {
+			still++
+		}
+	}
+	if living == 0 {
+		return false, true, nil
+	}
+	return still > 0 && (!all || still == living), false, nil
+}
+
+func (t *target) waitStopped(ctx context.Context) error {
+	return wait(ctx, func() (bool, error) {
+		stopped, gone, err := t.state()
+		return stopped || gone, err
+	}, fmt.Sprintf("process %d has threads that do not stop", t.PID))
+}
+
+// wait polls with 20 µs at first, because a stop takes about that long, and 1 ms
+// in the end.
+func wait(ctx context.Context, done func() (bool, error), what string) error {
+	for pause := 20 * time.Microsecond; ; pause = min(2*pause, time.Millisecond) {
+		ok, err := done()
+		if ok || err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+		ts := unix.NsecToTimespec(int64(pause))
+		_ = unix.Nanosleep(&ts, nil) // an early return is only a look too many
+	}
+}

@@ -1,0 +1,37 @@
+package inject
+
+import (
+	"errors"
+	"os"
+	"testing"
+)
+
+func TestReadStatOfSelf(t *testing.T) {
+	s, err := ReadStat(os.Getpid())
+	if err != nil || s.PPID != os.Getppid() || s.Stopped() || s.Dead() || s.Kernel() || s.StartTime == 0 {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if _, err := ReadStat(1<<22 - 1); !errors.Is(err, ErrGone) {
+		t.Errorf("no such process: %v, want %v", err, ErrGone)
+	}
+	if _, err := (Process{os.Getpid(), s.StartTime - 1}).Open(); !errors.Is(err, ErrGone) {
+		t.Errorf("another start time: %v, want %v", err, ErrGone)
+	}
+}
+
+func FuzzParseStat(f *testing.F) {
+	f.Add([]byte("7 (a) b) (c) T 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22"))
+	f.Add([]byte("7 (x"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if s, err := parseStat(b); err == nil && s.State == 0 {
+			t.Errorf("%q: no state", b)
+		}
+	})
+}
+
+func TestParseStatName(t *testing.T) {
+	s, err := parseStat([]byte("7 (a) b (c) T 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22\n"))
+	if err != nil || s.Comm != "a) b (c" || s.State != 'T' || s.PPID != 1 || s.PGID != 2 || s.StartTime != 19 {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
