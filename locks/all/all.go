@@ -1,0 +1,13 @@
+// Package all lists the lock backends.
+package all
+
+import (
+	"github.com/lockaudit/lockaudit/locks"
+	"github.com/lockaudit/lockaudit/locks/etcd"
+	"github.com/lockaudit/lockaudit/locks/redis"
+)
+
+// Drivers returns one driver of each backend.
+func Drivers() []locks.Driver {
+	return []locks.Driver{etcd.Driver{}, redis.Driver{}}
+}

@@ -1,0 +1,164 @@
+// Package servers starts real lock servers for tests: each a process of its own on
+// loopback, which can be killed or stopped, and which is gone after the test.
+package servers
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Server is one server process.
+type Server struct {
+	Endpoint string // host:port
+	cmd      *exec.Cmd
+	stdin    io.Closer
+	killed   sync.Once
+}
+
+// readyLimit is generous: it should fail only when a server hangs.
+const readyLimit = 30 * time.Second
+
+// start runs a command that dies with the test. Pdeathsig covers a test that is
+// killed; the pipe on stdin, for a child that heeds it, does so too.
+func start(tb testing.TB, cmd *exec.Cmd) (*Server, io.Reader) {
+	tb.Helper()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		tb.Fatal(err)
+	}
+	s := &Server{cmd: cmd, stdin: stdin}
+	tb.Cleanup(s.Kill)
+	return s, stdout
+}
+
+// Kill ends the server as a crash does, and waits until it is gone.
+func (s *Server) Kill() {
+	s.killed.Do(func() {
+		_ = s.cmd.Process.Kill()
+		_ = s.cmd.Wait()
+		_ = s.stdin.Close()
+	})
+}
+
+// Stop suspends the server: connections stay up and nothing is answered.
+func (s *Server) Stop() error { return s.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// Resume ends Stop.
+func (s *Server) Resume() error { return s.cmd.Process.Signal(syscall.SIGCONT) }
+
+// StartRedis starts redis-server on a free port with the given arguments.
+func StartRedis(tb testing.TB, args ...string) *Server {
+	tb.Helper()
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		tb.Fatalf("find redis-server (apt-get install redis-server): %v", err)
+	}
+	dir := tb.TempDir()
+	for range 5 { // another process may take the port between choice and use
+		port, err := freePort()
+		if err != nil {
+			tb.Fatal(err)
+		}
+		s, _ := start(tb, exec.Command(path, append([]string{
+			"--bind", "127.0.0.1", "--port", port, "--dir", dir, "--save", "", "--daemonize", "no", "--logfile", dir + "/log",
+		}, args...)...))
+		s.Endpoint = net.JoinHostPort("127.0.0.1", port)
+		if err = awaitPong(s.Endpoint); err == nil {
+			return s
+		}
+		s.Kill()
+		tb.Logf("start redis-server: %v", err)
+	}
+	tb.Fatal("start redis-server: no attempt succeeded")
+	return nil
+}
+
+func freePort() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	return port, err
+}
+
+// awaitPong waits until a server speaks the Redis protocol: any answer will do,
+// also a demand for a password.
+func awaitPong(addr string) error {
+	deadline := time.Now().Add(readyLimit / 3)
+	err := errors.New("never tried")
+	for time.Now().Before(deadline) {
+		if err = pong(addr); err == nil {
+			return nil
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return fmt.Errorf("wait for %s: %w", addr, err)
+}
+
+func pong(addr string) error {
+	conn, err := net.DialTimeout("tcp", addr, time.Second)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(time.Second)); err != nil {
+		return err
+	}
+	if _, err := io.WriteString(conn, "PING\r\n"); err != nil {
+		return err
+	}
+	_, err = bufio.NewReader(conn).ReadString('\n')
+	return err
+}
+
+// StartEtcd starts a one-member etcd cluster by running the test binary again; its
+// TestMain must call Child first. The shortest lease is 1 s.
+func StartEtcd(tb testing.TB) *Server {
+	tb.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), etcdVar+"="+tb.TempDir())
+	var log strings.Builder
+	cmd.Stderr = &log
+	s, stdout := start(tb, cmd)
+	line := make(chan string, 1)
+	go func() {
+		text, err := bufio.NewReader(stdout).ReadString('\n')
+		if err != nil {
+			text = ""
+		}
+		line <- strings.TrimSpace(text)
+	}()
+	select {
+	case s.Endpoint = <-line:
+	case <-time.After(readyLimit):
+	}
+	if s.Endpoint == "" {
+		s.Kill() // also ends the writes to log
+		tb.Fatalf("start etcd: it did not become ready:\n%s", log.String())
+	}
+	return s
+}

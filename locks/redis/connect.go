@@ -1,0 +1,131 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/lockaudit/lockaudit/locks"
+)
+
+const (
+	// reachLimit is how long a server may take to accept a connection or, when
+	// the client is opened, to answer.
+	reachLimit = 3 * time.Second
+	// answerLimit bounds a command whose context has no deadline.
+	answerLimit = 10 * time.Second
+)
+
+// options of the backend in the plan.
+type options struct {
+	// FencingCounter is the key of a counter from which every grant takes its
+	// token, or true for "<lock key>:fencing".
+	FencingCounter any `json:"fencing_counter"`
+}
+
+// counterName returns how the counter of a lock key is called; nil: no counter.
+func counterName(t locks.Target) (func(key string) string, error) {
+	var o options
+	if err := locks.DecodeOptions(t.Options, &o); err != nil {
+		return nil, err
+	}
+	switch v := o.FencingCounter.(type) {
+	case nil:
+		return nil, nil
+	case bool:
+		if !v {
+			return nil, nil
+		}
+		return func(key string) string { return key + ":fencing" }, nil
+	case string:
+		if v != "" {
+			return func(string) string { return v }, nil
+		}
+	}
+	return nil, fmt.Errorf("decode options: fencing_counter is neither true nor the name of a key: %w", locks.ErrRefused)
+}
+
+// connect opens a client and makes sure that the server answers.
+func connect(ctx context.Context, t locks.Target) (*redis.Client, error) {
+	config, err := configure(t)
+	if err != nil {
+		return nil, err
+	}
+	rdb := redis.NewClient(config)
+	ctx, cancel := context.WithTimeout(ctx, reachLimit)
+	defer cancel()
+	if _, err := call(ctx, func() (string, error) { return rdb.Ping(ctx).Result() }); err != nil {
+		return nil, errors.Join(fmt.Errorf("connect to redis: reach %s: %w", config.Addr, err), rdb.Close())
+	}
+	return rdb, nil
+}
+
+func configure(t locks.Target) (*redis.Options, error) {
+	if len(t.Endpoints) != 1 {
+		return nil, fmt.Errorf("connect to redis: %d endpoints, want one: %w", len(t.Endpoints), locks.ErrRefused)
+	}
+	addr := strings.TrimPrefix(t.Endpoints[0], "redis://")
+	addr, secure := strings.CutPrefix(addr, "rediss://")
+	if host, port, err := net.SplitHostPort(addr); err != nil || host == "" || port == "" {
+		return nil, fmt.Errorf("connect to redis: endpoint %q is not host:port: %w", t.Endpoints[0], locks.ErrRefused)
+	}
+	config := &redis.Options{
+		Addr: addr, Username: t.Username, Password: t.Password,
+		// A repeated attempt would make the outcome of the first one unknowable.
+		MaxRetries:            -1,
+		ContextTimeoutEnabled: true,
+		DialTimeout:           reachLimit,
+		DialerRetries:         1,
+		ReadTimeout:           answerLimit,
+		WriteTimeout:          answerLimit,
+		DisableIdentity:       true,
+		MaintNotificationsConfig: &maintnotifications.Config{
+			Mode: maintnotifications.ModeDisabled,
+		},
+	}
+	if t.TLS != nil || secure {
+		tls := t.TLS
+		if tls == nil {
+			tls = &locks.TLS{}
+		}
+		var err error
+		if config.TLSConfig, err = tls.Config(); err != nil {
+			return nil, fmt.Errorf("connect to redis: %w", err)
+		}
+	}
+	return config, nil
+}
+
+// call runs one command and returns when ctx ends, whichever is first: the
+// library's reads heed a deadline but not a cancellation. A command that is left
+// behind ends with answerLimit; its outcome is unknown.
+//
+// An error that the server itself answered is definite: the command was refused.
+func call[T any](ctx context.Context, command func() (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		value, err := command()
+		done <- result{value, err}
+	}()
+	select {
+	case r := <-done:
+		var answered redis.Error
+		if errors.As(r.err, &answered) && !errors.Is(r.err, redis.Nil) {
+			r.err = fmt.Errorf("%w: %w", locks.ErrRefused, r.err)
+		}
+		return r.value, r.err
+	case <-ctx.Done():
+		var none T
+		return none, ctx.Err()
+	}
+}
