@@ -1,0 +1,116 @@
+package lab
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// checkTimeout bounds one health check of one server. etcd's own takes until a
+// leader answers.
+const checkTimeout = 2 * time.Second
+
+// prober asks servers how they are, from a client's place in the network.
+type prober struct {
+	from *os.File // network namespace
+	tls  *tls.Config
+}
+
+// newProber reads the client's certificates if the lab has any.
+func newProber(l Lab, from *os.File) (*prober, error) {
+	p := &prober{from: from}
+	if !l.TLS {
+		return p, nil
+	}
+	ca, err := os.ReadFile(filepath.Join(tlsDir, caFile))
+	if err != nil {
+		return nil, fmt.Errorf("read authority: %w", err)
+	}
+	pair, err := tls.LoadX509KeyPair(filepath.Join(tlsDir, clientCertFile), filepath.Join(tlsDir, clientKeyFile))
+	if err != nil {
+		return nil, fmt.Errorf("read client certificate: %w", err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(ca)
+	p.tls = &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+	return p, nil
+}
+
+// check returns nil if the server on node n does its work.
+func (p *prober) check(ctx context.Context, l Lab, n Node) error {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	var err error
+	switch {
+	case n.Role == RoleResource:
+		err = p.get(ctx, "http://"+n.IP+":8080/healthz")
+	case l.Backend == Redis:
+		err = p.ping(ctx, l.endpoint(n))
+	default:
+		// etcd answers 200 only if a linearizable read works on this member.
+		err = p.get(ctx, l.endpoint(n)+"/health")
+	}
+	if err != nil {
+		return fmt.Errorf("check %s: %w", n.Name, err)
+	}
+	return nil
+}
+
+func (p *prober) get(ctx context.Context, url string) error {
+	transport := &http.Transport{DialContext: p.dial, TLSClientConfig: p.tls, DisableKeepAlives: true}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := (&http.Client{Transport: transport}).Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		body, _ := io.ReadAll(io.LimitReader(resp.Body, 200))
+		return fmt.Errorf("%s: %s", resp.Status, strings.TrimSpace(string(body)))
+	}
+	return nil
+}
+
+func (p *prober) ping(ctx context.Context, address string) error {
+	conn, err := p.dial(ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	deadline, _ := ctx.Deadline()
+	if err := conn.SetDeadline(deadline); err != nil {
+		return err
+	}
+	if _, err := io.WriteString(conn, "PING\r\n"); err != nil {
+		return err
+	}
+	answer, err := bufio.NewReader(conn).ReadString('\n')
+	if err != nil {
+		return err
+	}
+	if answer != "+PONG\r\n" {
+		return errors.New(strings.TrimSpace(answer))
+	}
+	return nil
+}
+
+func (p *prober) dial(ctx context.Context, network, address string) (conn net.Conn, err error) {
+	err = inNamespace(p.from, func() error {
+		conn, err = new(net.Dialer).DialContext(ctx, network, address)
+		return err
+	})
+	return conn, err
+}

@@ -1,0 +1,150 @@
+// Package lab raises practice deployments on one Linux machine: real servers in
+// network namespaces on a bridge, with a known right verdict each.
+//
+// A lab belongs to its keeper, a process that is pid 1 of a PID namespace of its
+// own, in a mount and a network namespace of its own. All servers are below it,
+// every link and namespace of the lab is inside its namespaces, and all data is
+// on its private tmpfs. When the keeper dies, however it dies, the kernel kills
+// the rest and frees the rest: there is nothing to clean up by hand, as root and
+// as an unprivileged user alike.
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/lockaudit/lockaudit/lab/ledger"
+)
+
+// Errors that callers decide on.
+var (
+	ErrUnknown = errors.New("unknown name")
+	ErrNotUp   = errors.New("lab is not up")
+	ErrMissing = errors.New("program is not installed")
+)
+
+// Backend is the lock service of a lab.
+type Backend string
+
+// The backends.
+const (
+	Etcd  Backend = "etcd"
+	Redis Backend = "redis"
+)
+
+// Lab is one practice deployment.
+type Lab struct {
+	Name string
+	// Teaches says in one line what the lab shows.
+	Teaches string
+	Backend Backend
+	// Servers is the number of lock servers.
+	Servers int
+	// TLS with client certificates on the lock service, or plain text.
+	TLS    bool
+	Ledger ledger.Variant
+	// Letter is the right grade, Exit the right exit status of the audit.
+	Letter string
+	Exit   int
+}
+
+// All lists the labs in the order in which they are shown.
+func All() []Lab {
+	return []Lab{
+		{
+			Name: "etcd-fenced", Backend: Etcd, Servers: 3, TLS: true, Ledger: ledger.Ordered, Letter: "A", Exit: 0,
+			Teaches: "3 etcd, ordered fencing: the stale write of a paused holder is refused",
+		},
+		{
+			Name: "etcd-unfenced", Backend: Etcd, Servers: 3, Ledger: ledger.None, Letter: "F", Exit: 1,
+			Teaches: "3 etcd, nobody looks at the token: consensus alone does not stop a paused holder",
+		},
+		{
+			Name: "etcd-equality", Backend: Etcd, Servers: 3, Ledger: ledger.Equality, Letter: "F", Exit: 1,
+			Teaches: "3 etcd, tokens compared for equality: looks like fencing, lets the stale holder in",
+		},
+		{
+			Name: "redis-single", Backend: Redis, Servers: 1, Ledger: ledger.None, Letter: "F", Exit: 1,
+			Teaches: "1 Redis with its defaults: no token to fence with, and a restart forgets the lock",
+		},
+	}
+}
+
+// Names of all labs.
+func Names() []string {
+	var names []string
+	for _, l := range All() {
+		names = append(names, l.Name)
+	}
+	return names
+}
+
+// Find returns a lab by name, or ErrUnknown.
+func Find(name string) (Lab, error) {
+	for _, l := range All() {
+		if l.Name == name {
+			return l, nil
+		}
+	}
+	return Lab{}, Hint(fmt.Errorf("find lab %q: %w", name, ErrUnknown), "labs: "+strings.Join(Names(), ", "))
+}
+
+// Role says what lives on a node.
+type Role string
+
+// The roles.
+const (
+	RoleLock     Role = "lock"
+	RoleResource Role = "resource"
+	RoleClient   Role = "client"
+)
+
+// Node is one network namespace of a lab.
+type Node struct {
+	Name string
+	Role Role
+	IP   string
+}
+
+// Nodes of the lab: clients, lock servers, the ledger.
+func (l Lab) Nodes() []Node {
+	nodes := []Node{
+		{Name: "app-a", Role: RoleClient, IP: "10.77.0.31"},
+		{Name: "app-b", Role: RoleClient, IP: "10.77.0.32"},
+	}
+	for i := range l.Servers {
+		nodes = append(nodes, Node{Name: fmt.Sprintf("lock-%d", i+1), Role: RoleLock, IP: fmt.Sprintf("10.77.0.%d", 11+i)})
+	}
+	return append(nodes, Node{Name: "ledger", Role: RoleResource, IP: "10.77.0.21"})
+}
+
+// withRole returns the lab's nodes of one role.
+func (l Lab) withRole(role Role) []Node {
+	var nodes []Node
+	for _, n := range l.Nodes() {
+		if n.Role == role {
+			nodes = append(nodes, n)
+		}
+	}
+	return nodes
+}
+
+// Endpoints of the lock service, as clients name them.
+func (l Lab) Endpoints() []string {
+	var endpoints []string
+	for _, n := range l.withRole(RoleLock) {
+		endpoints = append(endpoints, l.endpoint(n))
+	}
+	return endpoints
+}
+
+func (l Lab) endpoint(n Node) string {
+	switch {
+	case l.Backend == Redis:
+		return n.IP + ":6379"
+	case l.TLS:
+		return "https://" + n.IP + ":2379"
+	}
+	return "http://" + n.IP + ":2379"
+}

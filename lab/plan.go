@@ -1,0 +1,73 @@
+package lab
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// TTL of the labs' locks: the smallest that etcd grants with its default timing.
+const TTL = "2s"
+
+// Key of the labs' locks.
+const Key = "/locks/billing"
+
+// planText is the plan with which lockaudit audits the lab. via is the command
+// that, with a node's name and "--" behind it, runs a program on that node.
+func (l Lab) planText(via []string) string {
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	line("# Practice lab %s, written by locklab up.", l.Name)
+	line("# %s.", l.Teaches)
+	line("name: %s", l.Name)
+	line("lock:")
+	line("  backend: %s", l.Backend)
+	line("  endpoints: [%s]", quoted(l.Endpoints()))
+	line("  key: %s", Key)
+	line("  ttl: %s", TTL)
+	line("  purpose: correctness   # a double grant would corrupt data, not only waste work")
+	if l.TLS {
+		line("  tls:                   # files on the nodes: only the lab's processes see them")
+		line("    ca: %s", filepath.Join(tlsDir, caFile))
+		line("    cert: %s", filepath.Join(tlsDir, clientCertFile))
+		line("    key: %s", filepath.Join(tlsDir, clientKeyFile))
+	}
+	line("resource:                # ledger variant: %s", l.Ledger)
+	line("  kind: http")
+	line("  url: %q", l.ledgerURL())
+	line("  token_header: X-Fencing-Token")
+	line("clients: {builtin: true}")
+	line("nodes:                   # via: how lockaudit runs its agent there")
+	for _, n := range l.Nodes() {
+		command := append(append([]string{}, via...), n.Name, "--")
+		line("  - {name: %s, roles: [%s], via: [%s]}", n.Name, n.Role, quoted(command))
+	}
+	line("probes: all")
+	return b.String()
+}
+
+func quoted(words []string) string {
+	var list []string
+	for _, w := range words {
+		list = append(list, fmt.Sprintf("%q", w))
+	}
+	return strings.Join(list, ", ")
+}
+
+// via is the command that runs programs on the lab's nodes. A base other than the
+// user's usual one is named, so that the plan works in any environment.
+func via(locklab string, p place) []string {
+	command := []string{locklab, "exec"}
+	if p.base != Base() {
+		command = append(command, "--dir", p.base)
+	}
+	return append(command, filepath.Base(p.path))
+}
+
+func (p place) writePlan(l Lab, locklab string) error {
+	if err := os.WriteFile(p.plan(), []byte(l.planText(via(locklab, p))), 0o644); err != nil {
+		return fmt.Errorf("write plan: %w", err)
+	}
+	return nil
+}
