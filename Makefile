@@ -21,11 +21,13 @@ build:
 demo: build
 	./bin/locklab demo
 
-# redis-server is the one thing that the tests need and Go does not bring.
+# What the tests need and Go does not bring: a Redis, and a browser that looks at the
+# reports.
 deps:
-	@command -v redis-server >/dev/null || { \
-	  test "$$(id -u)" = 0 || { echo "make: redis-server is missing; run: sudo apt-get install redis-server" >&2; exit 1; }; \
-	  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends redis-server; }
+	@for p in redis-server chromium; do command -v $$p >/dev/null || missing="$$missing $$p"; done; \
+	test -z "$$missing" || { \
+	  test "$$(id -u)" = 0 || { echo "make: missing; run: sudo apt-get install$$missing" >&2; exit 1; }; \
+	  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing fonts-dejavu-core; }
 
 test: deps
 	$(GO) vet ./...

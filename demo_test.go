@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/lockaudit/lockaudit/lab"
 )
 
 // nobody is a user without any privilege, on every Debian.
@@ -95,18 +97,22 @@ func TestDemo(t *testing.T) {
 			if status != 0 {
 				t.Fatalf("exit status %d\n%s", status, out)
 			}
-			for lab, letter := range map[string]string{"etcd-fenced": "A", "etcd-unfenced": "F", "etcd-equality": "F", "redis-single": "F"} {
-				section := between(out, "=== "+lab+":", "\nrun ")
-				if !strings.Contains(section, "│ "+letter+" │") || !strings.Contains(section, "items tested") {
-					t.Errorf("%s: no letter %s with its coverage:\n%s", lab, letter, section)
+			for _, l := range lab.All() {
+				section := between(out, "=== "+l.Name+":", "\nrun ")
+				if !strings.Contains(section, "│ "+l.Letter+" │") || !strings.Contains(section, "items tested") {
+					t.Errorf("%s: no letter %s with its coverage:\n%s", l.Name, l.Letter, section)
 				}
-				if letter == "F" && !strings.Contains(section, "→ accepted (stale") {
-					t.Errorf("%s: the accepted stale write is not shown:\n%s", lab, section)
+				if l.Letter == "F" && !strings.Contains(section, "→ accepted (stale") {
+					t.Errorf("%s: the accepted stale write is not shown:\n%s", l.Name, section)
 				}
 			}
+			calibrated(t, filepath.Join(u.home, "runs"))
+			if _, repair, _ := strings.Cut(out, "=== the repair: "); !strings.Contains(repair, "F → A") || !strings.Contains(strings.Join(strings.Fields(repair), " "), "fencing_enforced fail, harm seen → pass") {
+				t.Errorf("the demo does not end with the repair:\n%s", repair)
+			}
 			runs, err := filepath.Glob(filepath.Join(u.home, "runs", "*", "report.json"))
-			if err != nil || len(runs) != 4 {
-				t.Errorf("reports kept: %v, %v; want 4", runs, err)
+			if err != nil || len(runs) != len(lab.All()) {
+				t.Errorf("reports kept: %v, %v; want %d", runs, err, len(lab.All()))
 			}
 		})
 	}

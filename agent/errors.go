@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/lockaudit/lockaudit/inject"
+	"github.com/lockaudit/lockaudit/measure"
 )
 
 // What callers decide on, besides inject.ErrUnsupported, ErrRefused and ErrGone.
@@ -48,6 +49,7 @@ func codes() []code {
 		{"unknown-proc", ErrUnknownProc},
 		{"closed", ErrClosed},
 		{"busy", ErrBusy},
+		{"rotated", measure.ErrRotated},
 		{"deadline", context.DeadlineExceeded},
 	}
 }

@@ -10,6 +10,7 @@
 package agent
 
 import (
+	"encoding/json"
 	"regexp"
 	"time"
 
@@ -48,6 +49,7 @@ const (
 	opSend       op = "send"
 	opCloseStdin op = "close-stdin"
 	opKill       op = "kill"
+	opMeasure    op = "measure"      // reads only
 	opCredit     op = "credit"       // no id, no answer: N more bytes may be sent
 	opWatch      op = "watch-client" // agent to guard: end this process group when the agent is gone
 )
@@ -65,6 +67,7 @@ type order struct {
 	Data    *data           `json:"data,omitempty"`
 	Stream  string          `json:"stream,omitempty"`
 	N       int             `json:"n,omitempty"`
+	Measure *measurement    `json:"measure,omitempty"`
 }
 
 // message is one line back: an answer (ID and one of OK and Error) or an event.
@@ -103,6 +106,8 @@ type result struct {
 	Effect  *inject.Effect  `json:"effect,omitempty"`
 	Faults  []Fault         `json:"faults,omitempty"`
 	Process *inject.Process `json:"process,omitempty"`
+	// Measured is the result of a measurement, in its own form.
+	Measured json.RawMessage `json:"measured,omitempty"`
 }
 
 // Hello is what an agent says about itself and its node.
@@ -110,11 +115,13 @@ type Hello struct {
 	Version      int    `json:"version"`
 	AgentVersion string `json:"agent_version"`
 	Hostname     string `json:"hostname"`
-	BootID       string `json:"boot_id"`
-	UID          int    `json:"uid"`
-	PID          int    `json:"pid"`
-	GuardPID     int    `json:"guard_pid"`
-	StateDir     string `json:"state_dir"`
+	// Addresses are the node's own, without loopback and link-local ones.
+	Addresses []string `json:"addresses,omitempty"`
+	BootID    string   `json:"boot_id"`
+	UID       int      `json:"uid"`
+	PID       int      `json:"pid"`
+	GuardPID  int      `json:"guard_pid"`
+	StateDir  string   `json:"state_dir"`
 	// Kinds are the faults that the agent knows, in a fixed order.
 	Kinds []Support `json:"kinds"`
 	// Recovered are the faults of an earlier life, found in the journal at start.

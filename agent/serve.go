@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/lockaudit/lockaudit/inject"
+	"github.com/lockaudit/lockaudit/measure"
 )
 
 // Options are what an agent needs.
@@ -115,6 +116,9 @@ func (s *server) handle(ctx context.Context, o order) reply {
 	case o.Op == opStart && o.Start != nil:
 		p, err := s.start(*o.Start)
 		return reply{result{Process: &p}, err}
+	case o.Op == opMeasure && o.Measure != nil:
+		m, err := measure.Run(ctx, o.Measure.Kind, o.Measure.Params)
+		return reply{result{Measured: m}, err}
 	case o.Op == opSend || o.Op == opCloseStdin || o.Op == opKill:
 		return reply{err: s.client(ctx, o)}
 	}
@@ -132,10 +136,11 @@ func (s *server) hello(version int) (Hello, error) {
 		h.GuardPID = g.cmd.Process.Pid
 	}
 	s.keeper.mu.Unlock()
-	var err, err2 error
+	var err, err2, err3 error
 	h.Hostname, err = os.Hostname()
 	h.BootID, err2 = inject.BootID()
-	return h, errors.Join(err, err2)
+	h.Addresses, err3 = ownAddresses()
+	return h, errors.Join(err, err2, err3)
 }
 
 func (s *server) start(spec ProcSpec) (inject.Process, error) {

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/lockaudit/lockaudit/measure"
 )
 
 // tracer writes every order and answer as a JSON line with a stamp. What clients
@@ -46,6 +48,9 @@ func (t *tracer) order(o order) {
 		}
 		o.Start = &s
 	}
+	if o.Measure != nil && o.Measure.Kind == measure.KindFetch {
+		o.Measure = &measurement{Kind: o.Measure.Kind} // a URL may hold a password
+	}
 	t.write(traced{Order: &o, Bytes: n})
 }
 
@@ -55,6 +60,13 @@ func (t *tracer) message(m message) {
 	}
 	n := len(m.Data.bytes())
 	m.Data = nil
+	if m.OK != nil && len(m.OK.Measured) > 0 {
+		// Log lines and metrics are the application's words; what matters of them
+		// is in the history.
+		ok := *m.OK
+		n, ok.Measured = len(ok.Measured), nil
+		m.OK = &ok
+	}
 	t.write(traced{Message: &m, Bytes: n})
 }
 

@@ -54,6 +54,17 @@ type Schedule struct {
 	Params probes.Params
 }
 
+// TrialsOf is how often a probe of the schedule is repeated.
+func (s Schedule) TrialsOf(p probes.Probe) int {
+	switch {
+	case p.Passive:
+		return 1
+	case p.Trials != nil:
+		return p.Trials(s.Params, s.Trials)
+	}
+	return s.Trials
+}
+
 // Plan works out the schedule and refuses what safety forbids. It touches
 // nothing; a dry run prints what it returns.
 func Plan(p *plan.Plan, o Options) (Schedule, error) {
@@ -77,12 +88,19 @@ func Plan(p *plan.Plan, o Options) (Schedule, error) {
 			NodeB:       nodes[len(nodes)-1].Name,
 		},
 	}
+	observed(p, &s.Params)
 	if len(nodes) > 2 {
 		s.Params.NodeB = nodes[1].Name
 	}
 	if o.Trials > 0 {
 		s.Trials = o.Trials
 	}
+	for _, n := range p.Nodes {
+		if n.Has(plan.RoleLock) {
+			s.Params.LockNodes = append(s.Params.LockNodes, n.Name)
+		}
+	}
+	peers(context.Background(), p, &s.Params, unresolved)
 	for _, probe := range selected {
 		if probe.MaxFault == nil {
 			continue
@@ -147,6 +165,7 @@ func Run(ctx context.Context, p *plan.Plan, planYAML []byte, o Options) (dir str
 	if err != nil {
 		return "", err
 	}
+	peers(ctx, p, &schedule.Params, resolve)
 	if o.Progress == nil {
 		o.Progress = func(probes.Progress) {}
 	}
@@ -176,6 +195,7 @@ func manifest(p *plan.Plan, o Options, s Schedule) record.Manifest {
 	m := record.Manifest{Tool: o.Tool, Subject: record.Subject{
 		Name: p.Name, Backend: p.Lock.Backend, Key: p.Lock.Key,
 		TTL: p.Lock.TTL, Purpose: string(p.Lock.Purpose), Plan: o.PlanPath, Passive: passive(s),
+		Signals: p.Signals.Any(), Takeover: p.Lock.Takeover, BuiltinClient: len(p.Clients.Exec) == 0,
 	}}
 	for _, e := range p.Lock.Endpoints {
 		m.Subject.Endpoints = append(m.Subject.Endpoints, plan.RedactURL(e))
@@ -184,10 +204,7 @@ func manifest(p *plan.Plan, o Options, s Schedule) record.Manifest {
 		m.Subject.Resource = p.Resource.Kind
 	}
 	for _, probe := range s.Probes {
-		trials := s.Trials
-		if probe.Passive {
-			trials = 1
-		}
+		trials := s.TrialsOf(probe)
 		m.Probes = append(m.Probes, record.Probe{Name: probe.Name, Status: record.Pending, Trials: trials})
 	}
 	return m
@@ -224,10 +241,7 @@ func runProbes(ctx context.Context, stage *stage, s Schedule, w *record.Writer, 
 
 // runProbe returns an error only if the audit cannot go on.
 func runProbe(ctx context.Context, stage *stage, probe probes.Probe, i int, s Schedule, w *record.Writer, o Options) error {
-	trials := s.Trials
-	if probe.Passive {
-		trials = 1
-	}
+	trials := s.TrialsOf(probe)
 	log, err := w.History(probe.Name)
 	if err != nil {
 		return err

@@ -42,6 +42,9 @@ func figures() []figure {
 		{"pause/length", pauseLength},
 		{"pause/length-busy", pauseLengthBusy},
 		{"pause/kill-both", killBoth},
+		{"partition/order", partitionOrder},
+		{"partition/ends", partitionEnds},
+		{"partition/cost", partitionCost},
 		{"agent/size", agentSize},
 		{"checker", checker},
 	}

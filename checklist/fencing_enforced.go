@@ -2,6 +2,9 @@ package checklist
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/lockaudit/lockaudit/record"
 )
@@ -12,7 +15,7 @@ func fencingEnforced() Item {
 		Question: "are fencing tokens enforced by the resource?",
 		Why:      "A holder that was paused longer than its lease does not know that it lost the lock, and writes. Only the resource itself can stop that write.",
 		Severity: Critical,
-		Probes:   []string{pauseHolder, tokenBattery},
+		Probes:   []string{pauseHolder, cutHolder, tokenBattery},
 		Fencing:  true,
 		Fix: map[string]string{
 			"etcd":  "Send the lock key's CreateRevision with every write and let the resource refuse what is below the highest it has accepted, in the same transaction as the write (UPDATE … WHERE fence <= :token, row count checked). If the data is in etcd itself: a Txn that compares the lock key's CreateRevision.",
@@ -41,11 +44,12 @@ func judgeFencing(run record.Run) Finding {
 	return f
 }
 
-// judgeStaleWrites judges the five steps: was the stale write refused, and only it?
+// judgeStaleWrites judges the five steps, with a pause and with a partition: was
+// the stale write refused, and only it?
 func judgeStaleWrites(run record.Run) Finding {
-	steps := allFiveSteps(run)
+	steps := bothSteps(run)
 	f := Finding{Summary: pauseHolder + " was not run", Trials: Trials{Of: len(steps)}}
-	worst := unclear
+	worst, survived := unclear, map[string]bool{}
 	for _, s := range steps {
 		e := s.effect()
 		if e == fenced && !s.complete {
@@ -63,10 +67,12 @@ func judgeStaleWrites(run record.Run) Finding {
 			f.Evidence = s.timeline(staleNote(s, e))
 		}
 		f.Trials.Shown++
+		survived[s.fault.kind] = true
 	}
 	switch worst {
 	case fenced:
-		f.Outcome, f.Summary = Pass, "after a pause that outlived its lease, A's stale write was tried and refused"
+		faults := strings.Join(slices.Sorted(maps.Keys(survived)), " and after a ")
+		f.Outcome, f.Summary = Pass, fmt.Sprintf("after a %s that outlived its lease, A's stale write was tried and refused", faults)
 	case lockedOut:
 		f.Outcome, f.Summary = Fail, "the rightful holder B was refused as well as A: nobody could write"
 	case inverted:

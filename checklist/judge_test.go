@@ -3,6 +3,7 @@ package checklist
 import (
 	"encoding/json"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -40,7 +41,10 @@ func TestUnknownEventsAreTolerated(t *testing.T) {
 		{Seq: 9003, Trial: 1, Actor: "a", Op: history.OpObserve, Type: history.OK, Call: 9003},
 	}
 	run.Histories[pauseHolder] = append(run.Histories[pauseHolder], strange...)
-	for _, probe := range []string{crashHolder, contend, tokenBattery, "of-a-newer-version"} {
+	for _, probe := range append(everyProbe(), "of-a-newer-version") {
+		if probe == pauseHolder {
+			continue
+		}
 		run.Histories[probe] = strange
 	}
 	run.Facts = &facts.Deployment{}
@@ -54,11 +58,26 @@ func TestUnknownEventsAreTolerated(t *testing.T) {
 	}
 }
 
+// everyProbe lists the probes that some item reads.
+func everyProbe() []string {
+	var out []string
+	for _, item := range Items() {
+		for _, p := range item.Probes {
+			if !slices.Contains(out, p) {
+				out = append(out, p)
+			}
+		}
+	}
+	return out
+}
+
 // FuzzJudge: no record makes a judge panic, or pass an item without evidence.
 func FuzzJudge(f *testing.F) {
 	for _, seed := range []string{
 		`{}`, `{"seq":1,"actor":"a","op":"acquire","type":"ok","call":1,"grant":{}}`,
 		`{"seq":1,"trial":1,"actor":"a","op":"kill","type":"ok"}`,
+		`{"seq":1,"trial":1,"node":"n","op":"measure","type":"ok","sample":{"name":"pause","unit":"ns","count":1,"max":-5}}`,
+		`{"seq":1,"trial":1,"op":"signal","type":"ok","call":1,"signal":{"kind":"log","phase":"refused","lines":[{"text":"lock"}]}}`,
 	} {
 		f.Add(seed, seed, "")
 	}
@@ -72,7 +91,7 @@ func FuzzJudge(f *testing.F) {
 				events = append(events, e)
 			}
 		}
-		for _, probe := range []string{pauseHolder, crashHolder, contend, tokenBattery} {
+		for _, probe := range []string{pauseHolder, crashHolder, contend, tokenBattery, measurePauses, measureNetwork} {
 			run.Histories[probe] = events
 			run.Manifest.Probes = append(run.Manifest.Probes, record.Probe{Name: probe, Completed: 9})
 		}

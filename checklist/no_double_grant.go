@@ -2,6 +2,7 @@ package checklist
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/lockaudit/lockaudit/history"
 	"github.com/lockaudit/lockaudit/record"
@@ -13,7 +14,10 @@ func noDoubleGrant() Item {
 		Question: "is there no double grant under faults?",
 		Why:      "A lock service that grants one lock to two clients within their leases is broken: nothing built on it excludes anybody.",
 		Severity: Critical,
-		Probes:   []string{pauseHolder, crashHolder, contend, tokenBattery},
+		Probes: []string{
+			pauseHolder, cutHolder, partServers, isolateLeader, doubleExecution,
+			loseNode, crashHolder, contend, tokenBattery, lostUpdate, replayOperation,
+		},
 		Fix: map[string]string{
 			"etcd":  "Read the timeline first: a session that two clients share counts as one owner in etcd. Give every holder a session of its own, and acquire with concurrency.Mutex or a Txn on CreateRevision = 0.",
 			"redis": "Acquire with SET NX PX and release with a compare-and-delete script: a plain DEL removes somebody else's lock. A lock forgotten by a failover needs a consensus system.",
@@ -27,7 +31,8 @@ func noDoubleGrant() Item {
 const ownerCheck = "owner-check"
 
 // judgeDoubleGrant looks at every history. It passes only if a fault gave the
-// service the occasion: a pause that outlived the lease, and B's grant in it.
+// service the occasion: a pause or a partition that outlived the lease,
+// and B's grant in it.
 func judgeDoubleGrant(run record.Run) Finding {
 	w := joined(run)
 	found := history.DoubleGrants(w.events, history.Options{OwnerCheck: run.Manifest.Subject.Can(ownerCheck)})
@@ -39,7 +44,7 @@ func judgeDoubleGrant(run record.Run) Finding {
 				count(len(found), "double grant"), d.Second.Actor, d.From.Seconds(), d.First.Actor),
 		}
 	}
-	steps := allFiveSteps(run)
+	steps := bothSteps(run)
 	f := Finding{Summary: "no double grant, but no fault gave occasion to one: " + pauseHolder + " was not run", Trials: Trials{Of: len(steps)}}
 	for _, s := range steps {
 		missing, ok := s.outlived()
@@ -58,6 +63,9 @@ func judgeDoubleGrant(run record.Run) Finding {
 	if f.Trials.Shown > 0 {
 		f.Outcome = Pass
 		f.Summary = fmt.Sprintf("%s, no two at the same time; B got the lock only when A's lease was over", count(grants(w), "grant"))
+		if shapes := partedShapes(run); len(shapes) > 0 {
+			f.Summary += "; the lock servers were parted too: " + strings.Join(shapes, ", ")
+		}
 	}
 	return f
 }

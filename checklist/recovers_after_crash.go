@@ -24,61 +24,109 @@ func recoversAfterCrash() Item {
 	}
 }
 
-const loseNode = "lose-node"
-
 // takeoverSlack is how far beyond the lease a takeover may come: another lease,
 // because Consul may keep a session for twice its TTL and a new etcd leader
 // extends every lease once, and 5 s for the takeover itself, the longest that the
 // probe lets a single call take. Less would blame the lock for a busy machine.
 func takeoverSlack(ttl time.Duration) time.Duration { return ttl + 5*time.Second }
 
-// judgeCrash never passes: silent loss of a node (no FIN, no RST) needs a probe
-// of its own, and services notice it by other means.
+// judgeCrash passes only if both losses were shown: services notice a process
+// that dies by its connections, and a node that falls silent by other means.
 func judgeCrash(run record.Run) Finding {
-	all := trials(run, crashHolder)
-	f := Finding{Trials: Trials{Of: len(all)}}
-	var longest time.Duration
-	var missing string
+	crash, silence := takeovers(run, crashHolder), takeovers(run, loseNode)
+	f := Finding{Trials: Trials{Of: crash.of + silence.of}}
+	for _, t := range []takeover{crash, silence} {
+		f.Trials.Shown += t.shown
+		if t.late != "" && f.Outcome != Fail {
+			f.Outcome, f.Summary, f.Evidence, f.Trials.Shown = Fail, t.late, t.evidence, t.lates
+		}
+	}
+	if f.Outcome == Fail {
+		return f
+	}
+	f.Evidence = append(crash.evidence, silence.evidence...)
+	crashed := fmt.Sprintf("after a crash B could acquire within %s", Duration(crash.longest))
+	silent := fmt.Sprintf("after the silent loss of A's node within %s", Duration(silence.longest))
+	switch {
+	case crash.shown > 0 && silence.shown > 0:
+		f.Outcome, f.Summary = Pass, fmt.Sprintf("%s, %s; the lease is %s", crashed, silent, Duration(silence.ttl))
+	case crash.shown > 0:
+		f.Summary = fmt.Sprintf("%s; silent loss of a node was not tested (%s)", crashed, silence.missing)
+	case silence.shown > 0:
+		f.Summary = fmt.Sprintf("%s B could acquire; a crash of the holder was not tested (%s)", silent, crash.missing)
+	default:
+		f.Summary = crash.missing
+	}
+	return f
+}
+
+// takeover is what the trials of one probe showed.
+type takeover struct {
+	of, shown, lates int
+	longest, ttl     time.Duration
+	// late says how B came too late, in the last trial in which it did.
+	late     string
+	missing  string // why a trial showed nothing
+	evidence []Evidence
+}
+
+func takeovers(run record.Run, probe string) takeover {
+	all := trials(run, probe)
+	r := takeover{of: len(all), missing: "needs " + probe}
 	for _, t := range all {
 		grant := t.first(0, "a", history.OpAcquire, granted)
-		kill := t.first(end(grant), "a", history.OpKill, ok)
-		takeover := t.first(end(kill), "b", history.OpAcquire, ok)
-		evidence := t.cite(grant, "")
+		from := grant
+		var cut *history.Call
+		if probe == loseNode {
+			cut = t.first(end(grant), "agent", history.OpInject, ok, faultOn("partition", "a"))
+			from = cut
+		}
+		kill := t.first(end(from), "a", history.OpKill, ok)
+		acquired := t.first(end(kill), "b", history.OpAcquire, ok)
+		evidence := append(t.cite(grant, ""), t.cite(cut, "")...)
 		evidence = append(evidence, t.cite(kill, "")...)
 		evidence = append(evidence, t.cite(t.first(end(kill), "observer", history.OpObserve, free), "")...)
-		evidence = append(evidence, t.cite(takeover, "")...)
+		evidence = append(evidence, t.cite(acquired, "")...)
 		switch {
 		case grant == nil:
-			missing = "A never acquired the lock"
+			r.missing = "A never acquired the lock"
+			continue
+		case probe == loseNode && cut == nil:
+			r.missing = "the partition of A's node was never confirmed"
 			continue
 		case kill == nil:
-			missing = "the kill of A was never confirmed"
+			r.missing = "the kill of A was never confirmed"
 			continue
-		case takeover == nil:
+		}
+		r.ttl = lease(run, grant)
+		limit := r.ttl + takeoverSlack(r.ttl)
+		if acquired == nil {
 			// The probe waits for at least twice the lease before it gives up.
-			missing = "B never acquired after A was killed"
-			if waited := t.events[len(t.events)-1].At - kill.Done.At; waited > lease(run, grant)+takeoverSlack(lease(run, grant)) {
-				f.Outcome, f.Evidence, f.Trials.Shown = Fail, evidence, f.Trials.Shown+1
-				f.Summary = fmt.Sprintf("B could not acquire within %s after A was killed; the lease is %s", Duration(waited), Duration(lease(run, grant)))
+			r.missing = "B never acquired after A was killed"
+			if waited := t.events[len(t.events)-1].At - kill.Done.At; waited > limit {
+				r.tooLate(evidence, "B could not acquire within %s after A was killed; the lease is %s", Duration(waited), Duration(r.ttl))
 			}
 			continue
 		}
-		ttl := lease(run, grant)
-		took := takeover.Done.At - kill.Done.At
-		if limit := ttl + takeoverSlack(ttl); took > limit {
-			f.Outcome, f.Evidence, f.Trials.Shown = Fail, evidence, f.Trials.Shown+1
-			f.Summary = fmt.Sprintf("B could acquire only %s after A was killed; the lease is %s, and at most %s was to be expected", Duration(took), Duration(ttl), Duration(limit))
-		}
-		if f.Outcome == Inconclusive && took >= longest {
-			longest, f.Evidence = took, evidence
-			f.Summary = fmt.Sprintf("after a crash B could acquire within %s; silent loss of a node was not tested (needs %s)", Duration(took), loseNode)
-		}
-		if f.Outcome == Inconclusive {
-			f.Trials.Shown++
+		took := acquired.Done.At - kill.Done.At
+		switch {
+		case probe == loseNode && acquired.Done.At < grant.Invoke.At+r.ttl*9/10:
+			r.missing = "B was granted the lock while the lease of A, of whose death nobody could know, was running"
+		case took > limit:
+			r.tooLate(evidence, "B could acquire only %s after A was killed; the lease is %s, and at most %s was to be expected",
+				Duration(took), Duration(r.ttl), Duration(limit))
+		case probe == loseNode && !t.complete:
+			r.missing = "the trial was not carried to its end"
+		default:
+			if r.shown++; took >= r.longest && r.late == "" {
+				r.longest, r.evidence = took, evidence
+			}
 		}
 	}
-	if f.Summary == "" {
-		f.Summary = missing
-	}
-	return f
+	return r
+}
+
+func (r *takeover) tooLate(evidence []Evidence, format string, args ...any) {
+	r.late, r.evidence = fmt.Sprintf(format, args...), evidence
+	r.lates++
 }

@@ -13,6 +13,14 @@ const (
 	crashHolder  = "crash-holder"
 	contend      = "contend"
 	tokenBattery = "token-battery"
+
+	cutHolder       = "partition-holder-past-ttl"
+	partServers     = "partition-lock-servers"
+	isolateLeader   = "isolate-lock-leader"
+	loseNode        = "lose-node"
+	doubleExecution = "double-execution"
+	lostUpdate      = "lost-update"
+	replayOperation = "replay-operation"
 )
 
 // trial is one repetition of a probe with its calls paired.

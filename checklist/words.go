@@ -59,6 +59,8 @@ func words(e history.Event) string {
 		return "notices by itself that it no longer holds the lock"
 	case history.OpStep:
 		return "step " + e.Step
+	case history.OpLead:
+		return "is told that " + e.Node + " leads the lock service"
 	case history.OpAcquire:
 		return "acquire → " + result(e, "granted"+grantWords(e.Grant))
 	case history.OpWrite:
@@ -67,6 +69,8 @@ func words(e history.Event) string {
 		return "asked whether it holds the lock → " + result(e, holdingWords(e.Holding))
 	case history.OpObserve:
 		return "asks the lock service → " + result(e, holderWords(e.Holder))
+	case history.OpMeasure:
+		return "measures " + result(e, sampleWords(e.Sample))
 	case history.OpKill:
 		return "is killed with SIGKILL → " + result(e, "gone")
 	case history.OpInject:

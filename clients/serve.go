@@ -21,6 +21,9 @@ type ServeOptions struct {
 	Name      string // of the program, for init's answer
 	Locks     []locks.Driver
 	Resources []resources.Kind
+	// Attempted, if not nil, is called with the end of every acquire, before it is
+	// answered; by several goroutines at once.
+	Attempted func(Attempt)
 }
 
 // leaveLimit bounds how long Serve waits at its end for calls that are still

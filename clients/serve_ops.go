@@ -129,7 +129,11 @@ func (s *server) acquire(ctx context.Context, req Request) (Answer, error) {
 	if req.Key == "" || req.TTLms == 0 {
 		return Answer{}, fmt.Errorf("acquire without key or ttl_ms: %w", locks.ErrRefused)
 	}
+	began := time.Now()
 	g, err := s.client.Acquire(ctx, req.Key, millis(req.TTLms), millis(req.WaitMs))
+	if s.options.Attempted != nil {
+		s.options.Attempted(attempt(req.Key, time.Since(began), err))
+	}
 	if err != nil {
 		return Answer{}, err
 	}

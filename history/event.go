@@ -40,6 +40,7 @@ const (
 	OpInject  Op = "inject"  // Fault
 	OpRevert  Op = "revert"  // Fault; ok only after kernel state was read back
 	OpStep    Op = "step"    // the probe entered the step named in Step
+	OpLead    Op = "lead"    // the lock service's leader, on Node, as its own members say
 )
 
 // Code says why an operation failed, for judges; Err has the words.
@@ -87,6 +88,8 @@ type Event struct {
 	Holder  *Holder `json:"holder,omitempty"`
 	Holding *bool   `json:"holding,omitempty"`
 	Fault   *Fault  `json:"fault,omitempty"`
+	Sample  *Sample `json:"sample,omitempty"`
+	Signal  *Signal `json:"signal,omitempty"`
 	Code    Code    `json:"code,omitempty"`
 	Err     string  `json:"err,omitempty"`
 }
@@ -131,6 +134,8 @@ type Fault struct {
 	For time.Duration `json:"for,omitempty"`
 	// Seen is what was read from the kernel: "1 process in state T", "41 packets dropped".
 	Seen string `json:"seen,omitempty"`
+	// Dropped counts, on the revert of a partition, the packets that it lost.
+	Dropped int `json:"dropped,omitempty"`
 	// Why says, on a revert, what ended the fault: "order", "deadline", …
 	Why string `json:"why,omitempty"`
 }

@@ -44,6 +44,11 @@ type Lab struct {
 	// TLS with client certificates on the lock service, or plain text.
 	TLS    bool
 	Ledger ledger.Variant
+	// Split: the servers know nothing of each other and all answer to one virtual
+	// address, each to one of the clients.
+	Split bool
+	// Signals: the lock clients tell of failed acquires, in metrics and in a log.
+	Signals bool
 	// Letter is the right grade, Exit the right exit status of the audit.
 	Letter string
 	Exit   int
@@ -53,7 +58,7 @@ type Lab struct {
 func All() []Lab {
 	return []Lab{
 		{
-			Name: "etcd-fenced", Backend: Etcd, Servers: 3, TLS: true, Ledger: ledger.Ordered, Letter: "A", Exit: 0,
+			Name: "etcd-fenced", Backend: Etcd, Servers: 3, TLS: true, Ledger: ledger.Idempotent, Letter: "A", Exit: 0,
 			Teaches: "3 etcd, ordered fencing: the stale write of a paused holder is refused",
 		},
 		{
@@ -67,6 +72,14 @@ func All() []Lab {
 		{
 			Name: "redis-single", Backend: Redis, Servers: 1, Ledger: ledger.None, Letter: "F", Exit: 1,
 			Teaches: "1 Redis with its defaults: no token to fence with, and a restart forgets the lock",
+		},
+		{
+			Name: "split-store", Backend: Redis, Servers: 2, Ledger: ledger.None, Split: true, Letter: "F", Exit: 1,
+			Teaches: "2 Redis behind one virtual address, both in charge: the hourly job runs twice",
+		},
+		{
+			Name: "etcd-signals", Backend: Etcd, Servers: 3, TLS: true, Ledger: ledger.Idempotent, Signals: true, Letter: "A", Exit: 0,
+			Teaches: "3 etcd, ordered fencing, and clients that tell of every acquire that failed",
 		},
 	}
 }
@@ -105,7 +118,14 @@ type Node struct {
 	Name string
 	Role Role
 	IP   string
+	// Virtual is an address that the node has besides, and shares with others.
+	Virtual string
+	// Route leads to the virtual address, by way of this one.
+	Route string
 }
+
+// virtualIP is the lock service's address in a lab that is split.
+const virtualIP = "10.77.0.10"
 
 // Nodes of the lab: clients, lock servers, the ledger.
 func (l Lab) Nodes() []Node {
@@ -114,7 +134,12 @@ func (l Lab) Nodes() []Node {
 		{Name: "app-b", Role: RoleClient, IP: "10.77.0.32"},
 	}
 	for i := range l.Servers {
-		nodes = append(nodes, Node{Name: fmt.Sprintf("lock-%d", i+1), Role: RoleLock, IP: fmt.Sprintf("10.77.0.%d", 11+i)})
+		n := Node{Name: fmt.Sprintf("lock-%d", i+1), Role: RoleLock, IP: fmt.Sprintf("10.77.0.%d", 11+i)}
+		if l.Split {
+			n.Virtual = virtualIP
+			nodes[i].Route = n.IP // one client for each
+		}
+		nodes = append(nodes, n)
 	}
 	return append(nodes, Node{Name: "ledger", Role: RoleResource, IP: "10.77.0.21"})
 }
@@ -132,6 +157,9 @@ func (l Lab) withRole(role Role) []Node {
 
 // Endpoints of the lock service, as clients name them.
 func (l Lab) Endpoints() []string {
+	if l.Split {
+		return []string{l.endpoint(Node{IP: virtualIP})}
+	}
 	var endpoints []string
 	for _, n := range l.withRole(RoleLock) {
 		endpoints = append(endpoints, l.endpoint(n))

@@ -83,7 +83,36 @@ func attach(here *netlink.Handle, bridge netlink.Link, node Node, ns *os.File) e
 	if err := there.AddrAdd(link, address); err != nil {
 		return fmt.Errorf("add address: %w", err)
 	}
-	return linkUp(there, linkName)
+	if err := linkUp(there, linkName); err != nil {
+		return err
+	}
+	return share(there, link, node)
+}
+
+// share gives the node the virtual address, or the way to it. Only who has a route
+// to it by way of a certain node ever reaches it: nobody answers for it on the
+// wire, and so nobody notices that two have it.
+func share(there *netlink.Handle, link netlink.Link, node Node) error {
+	host := net.CIDRMask(32, 32)
+	if node.Virtual != "" {
+		lo, err := there.LinkByName("lo")
+		if err != nil {
+			return fmt.Errorf("find loopback: %w", err)
+		}
+		if err := there.AddrAdd(lo, &netlink.Addr{IPNet: &net.IPNet{IP: net.ParseIP(node.Virtual), Mask: host}}); err != nil {
+			return fmt.Errorf("add virtual address: %w", err)
+		}
+	}
+	if node.Route != "" {
+		way := &netlink.Route{
+			LinkIndex: link.Attrs().Index, Gw: net.ParseIP(node.Route),
+			Dst: &net.IPNet{IP: net.ParseIP(virtualIP), Mask: host},
+		}
+		if err := there.RouteAdd(way); err != nil {
+			return fmt.Errorf("add route to %s: %w", virtualIP, err)
+		}
+	}
+	return nil
 }
 
 func linkUp(h *netlink.Handle, name string) error {

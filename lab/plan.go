@@ -13,6 +13,13 @@ const TTL = "2s"
 // Key of the labs' locks.
 const Key = "/locks/billing"
 
+// Where the clients of a lab with signals tell of failed acquires: on the node on
+// which the second of them lives.
+const (
+	metricsPort = ":9464"
+	signalLog   = inside + "/billing.log"
+)
+
 // planText is the plan with which lockaudit audits the lab. via is the command
 // that, with a node's name and "--" behind it, runs a program on that node.
 func (l Lab) planText(via []string) string {
@@ -37,7 +44,15 @@ func (l Lab) planText(via []string) string {
 	line("  kind: http")
 	line("  url: %q", l.ledgerURL())
 	line("  token_header: X-Fencing-Token")
-	line("clients: {builtin: true}")
+	if l.Signals {
+		line("clients:                 # the built-in client, telling of its failures as an application should")
+		line("  exec: [lockaudit, client, %s, --metrics-listen, %q, --log, %s]", l.Backend, metricsPort, signalLog)
+		line("signals:")
+		line("  metrics: http://%s%s/metrics", l.withRole(RoleClient)[1].IP, metricsPort)
+		line("  log: {file: %s, node: %s}", signalLog, l.withRole(RoleClient)[1].Name)
+	} else {
+		line("clients: {builtin: true}")
+	}
 	line("nodes:                   # via: how lockaudit runs its agent there")
 	for _, n := range l.Nodes() {
 		command := append(append([]string{}, via...), n.Name, "--")

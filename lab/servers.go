@@ -32,10 +32,14 @@ func (l Lab) servers(locklab, redis string) []server {
 		if l.Backend == Redis {
 			// The defaults of Debian's package, apart from systemd's part:
 			// snapshots now and then, no append-only file, no password.
-			list = append(list, server{n, []string{
-				redis, "--bind", n.IP, "127.0.0.1", "--port", "6379",
-				"--protected-mode", "no", "--appendonly", "no", "--dir", data,
-			}})
+			argv := []string{
+				redis, "--port", "6379", "--protected-mode", "no", "--appendonly", "no", "--dir", data,
+				"--bind", n.IP, "127.0.0.1",
+			}
+			if n.Virtual != "" {
+				argv = append(argv, n.Virtual)
+			}
+			list = append(list, server{n, argv})
 			continue
 		}
 		argv := []string{

@@ -68,6 +68,9 @@ func (p *Plan) fill() error {
 	if p.Trials == 0 {
 		p.Trials = DefaultTrials
 	}
+	if p.MeasureFor == 0 {
+		p.MeasureFor = DefaultMeasureFor
+	}
 	if p.Safety.MaxFault == 0 {
 		p.Safety.MaxFault = DefaultMaxFault
 	}

@@ -20,8 +20,12 @@ type Plan struct {
 	Nodes    []Node    `yaml:"nodes,omitempty"`
 	Probes   Selection `yaml:"probes,omitempty"`
 	// Trials is how often each active probe is repeated; default 3.
-	Trials int    `yaml:"trials,omitempty"`
-	Safety Safety `yaml:"safety,omitempty"`
+	Trials int `yaml:"trials,omitempty"`
+	// MeasureFor is how long each client node is watched for pauses; default 5 s.
+	MeasureFor time.Duration `yaml:"measure_for,omitempty"`
+	// Signals name where failures to acquire should show.
+	Signals Signals `yaml:"signals,omitempty"`
+	Safety  Safety  `yaml:"safety,omitempty"`
 }
 
 // Lock says which lock is audited.
@@ -32,7 +36,10 @@ type Lock struct {
 	// TTL of the lease that the real clients ask for.
 	TTL     time.Duration `yaml:"ttl"`
 	Purpose Purpose       `yaml:"purpose,omitempty"`
-	TLS     *locks.TLS    `yaml:"tls,omitempty"`
+	// Takeover is how long the business accepts to be without a holder after a
+	// crash; 0: not said, and then not judged.
+	Takeover time.Duration `yaml:"takeover,omitempty"`
+	TLS      *locks.TLS    `yaml:"tls,omitempty"`
 	// Username and Password may name an environment variable: ${REDIS_PASSWORD}.
 	Username string         `yaml:"username,omitempty"`
 	Password string         `yaml:"password,omitempty"`
@@ -108,6 +115,9 @@ type Safety struct {
 const (
 	DefaultTrials   = 3
 	DefaultMaxFault = 60 * time.Second
+	// DefaultMeasureFor is short: it shows a node that stalls all the time, not the
+	// one that stalls once a day.
+	DefaultMeasureFor = 5 * time.Second
 )
 
 // ClientNodes are the nodes on which lock clients run, in the plan's order.

@@ -34,7 +34,13 @@ func (p *Plan) validate() error {
 	if p.Safety.MaxFault < time.Second || p.Safety.MaxFault > time.Hour {
 		return &Error{Msg: fmt.Sprintf("safety.max_fault %s is out of range", p.Safety.MaxFault), Hint: "1s to 1h; 60s is the default"}
 	}
-	return p.validateNodes()
+	if p.MeasureFor < time.Second || p.MeasureFor > 5*time.Minute {
+		return &Error{Msg: fmt.Sprintf("measure_for %s is out of range", p.MeasureFor), Hint: "1s to 5m; 5s is the default"}
+	}
+	if err := p.validateNodes(); err != nil {
+		return err
+	}
+	return p.validateSignals()
 }
 
 func (l Lock) validate() error {
@@ -49,6 +55,8 @@ func (l Lock) validate() error {
 		return &Error{Msg: "lock.ttl is missing", Hint: "the lease that the real clients ask for, for example: ttl: 10s"}
 	case l.TTL < time.Millisecond || l.TTL > 24*time.Hour:
 		return &Error{Msg: fmt.Sprintf("lock.ttl %s is out of range", l.TTL), Hint: "1ms to 24h"}
+	case l.Takeover < 0 || l.Takeover > 24*time.Hour:
+		return &Error{Msg: fmt.Sprintf("lock.takeover %s is out of range", l.Takeover), Hint: "the longest time without a holder that is accepted after a crash, up to 24h"}
 	case l.Purpose != Correctness && l.Purpose != Efficiency:
 		return &Error{Msg: fmt.Sprintf("lock.purpose %q is unknown", l.Purpose), Hint: "correctness (the lock protects data) or efficiency (it saves work)"}
 	}

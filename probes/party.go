@@ -25,6 +25,8 @@ type party struct {
 	name string
 	proc Process
 	hold history.Grant
+	// started: the process was started for this trial.
+	started bool
 
 	stop context.CancelFunc
 	done sync.WaitGroup
@@ -45,10 +47,23 @@ func (t *Trial) party(ctx context.Context, name string) (*party, error) {
 		t.record(history.Event{Actor: name, Node: proc.Node(), Op: history.OpStart, Type: history.OK})
 	}
 	listening, stop := context.WithCancel(context.WithoutCancel(ctx))
-	p := &party{t: t, name: name, proc: proc, stop: stop}
+	p := &party{t: t, name: name, proc: proc, started: started, stop: stop}
 	p.done.Go(func() { p.listen(listening) })
 	t.parties = append(t.parties, p)
 	return p, nil
+}
+
+// restart returns the named client as a new process, which has connections to
+// what can be reached now and to nothing else.
+func (t *Trial) restart(ctx context.Context, name string) (*party, error) {
+	p, err := t.party(ctx, name)
+	if err != nil || p.started {
+		return p, err
+	}
+	if err := p.kill(ctx); err != nil {
+		return nil, err
+	}
+	return t.party(ctx, name)
 }
 
 // pair returns clients a and b.
@@ -155,12 +170,17 @@ func outcome(what string, r clients.Reply) error {
 
 // tryAcquire asks for the lock for up to wait.
 func (p *party) tryAcquire(ctx context.Context, wait time.Duration) clients.Reply {
+	return p.attempt(ctx, wait, wait+callLimit)
+}
+
+// attempt is tryAcquire that gives the answer up after limit.
+func (p *party) attempt(ctx context.Context, wait, limit time.Duration) clients.Reply {
 	e := p.event(history.OpAcquire, history.Invoke)
 	e.Key = p.t.Key
 	p.mu.Lock()
 	p.lost = false
 	p.mu.Unlock()
-	reply, done := p.call(ctx, wait+callLimit, clients.Request{
+	reply, done := p.call(ctx, limit, clients.Request{
 		Op: clients.OpAcquire, Key: p.t.Key, TTLms: p.t.TTL.Milliseconds(), WaitMs: wait.Milliseconds(),
 	}, e)
 	if done.Grant != nil {
@@ -181,6 +201,13 @@ func (p *party) acquire(ctx context.Context, wait time.Duration) error {
 	return nil
 }
 
+// renew asks for a longer lease, for up to limit.
+func (p *party) renew(ctx context.Context, limit time.Duration) {
+	e := p.event(history.OpRenew, history.Invoke)
+	e.Key = p.t.Key
+	p.call(ctx, limit, clients.Request{Op: clients.OpRenew, Key: p.t.Key, Token: &p.hold.Token}, e)
+}
+
 // release gives back the hold; that it was lost meanwhile is an outcome to
 // record, not an error.
 func (p *party) release(ctx context.Context) clients.Reply {
@@ -191,15 +218,20 @@ func (p *party) release(ctx context.Context) clients.Reply {
 }
 
 // entry is one write of a probe; raw replaces the token's form on the wire.
+// opID replaces the operation's own identity: two writes with one are one
+// operation, repeated.
 type entry struct {
 	row, value, kase string
 	token            history.Token
-	raw              string
+	raw, opID        string
 }
 
 // write writes to the protected resource.
 func (p *party) write(ctx context.Context, w entry) clients.Reply {
-	opID := fmt.Sprintf("%s-%d-%s-%s", p.t.Scope, p.t.Number, p.name, w.value)
+	opID := w.opID
+	if opID == "" {
+		opID = fmt.Sprintf("%s-%s-%d-%s-%s", p.t.Scope, w.row, p.t.Number, p.name, w.value)
+	}
 	e := p.event(history.OpWrite, history.Invoke)
 	e.Row, e.Case = p.t.Row(w.row), w.kase
 	e.Write = &history.Write{Token: w.token, Value: w.value, OpID: opID}
@@ -215,10 +247,11 @@ func (p *party) write(ctx context.Context, w entry) clients.Reply {
 }
 
 // read reads a row, so that the record shows what an accepted write left behind.
-func (p *party) read(ctx context.Context, row string) {
+func (p *party) read(ctx context.Context, row string) clients.Reply {
 	e := p.event(history.OpRead, history.Invoke)
 	e.Row = p.t.Row(row)
-	p.call(ctx, callLimit, clients.Request{Op: clients.OpRead, Row: e.Row}, e)
+	reply, _ := p.call(ctx, callLimit, clients.Request{Op: clients.OpRead, Row: e.Row}, e)
+	return reply
 }
 
 // believes asks the client, not the service, whether it holds the lock.

@@ -43,6 +43,10 @@ func fiveSteps(ctx context.Context, t *Trial, limit time.Duration) (err error) {
 		return err
 	}
 	row := fmt.Sprintf("entry-%d", t.Number) // a fresh one: trials must not help each other
+	// A grant that was waited for would not say when its lease began.
+	if err := a.untilFree(ctx, t.TTL); err != nil {
+		return err
+	}
 	t.step("1 acquire lock on A")
 	if err := a.acquire(ctx, t.fresh()); err != nil {
 		return err

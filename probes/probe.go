@@ -36,6 +36,11 @@ type Probe struct {
 	Explain func(Params) []string
 	// MaxFault is the longest fault that the probe would order; 0 for none.
 	MaxFault func(Params) time.Duration
+	// OnLockNodes: faults are ordered on the nodes of the lock service too.
+	OnLockNodes bool
+	// Trials is how often the probe is repeated where the plan wants planned
+	// repetitions; nil: that often. A probe of several variants needs one for each.
+	Trials func(p Params, planned int) int
 	// Trial carries out one repetition. Passive probes have exactly one.
 	Trial func(context.Context, *Trial) error
 }
@@ -45,10 +50,20 @@ type Probe struct {
 func All() []Probe {
 	return []Probe{
 		inspectDeployment(),
+		measureNetwork(),
+		measurePauses(),
+		measureAcquire(),
 		contend(),
 		tokenBattery(),
+		replayOperation(),
 		crashHolder(),
 		pauseHolderPastTTL(),
+		lostUpdate(),
+		partitionHolderPastTTL(),
+		loseNode(),
+		doubleExecution(),
+		isolateLockLeader(),
+		partitionLockServers(),
 	}
 }
 
@@ -72,6 +87,23 @@ type Params struct {
 	HasResource bool
 	// NodeA and NodeB are the names of the nodes of the two clients.
 	NodeA, NodeB string
+	// MeasureFor is how long each client node is watched for pauses.
+	MeasureFor time.Duration
+	// LockServers are the endpoints of the lock service as host:port.
+	LockServers []string
+	// Metrics are the URLs, and LogFile (if not empty) the file, in which failures to
+	// acquire should show.
+	Metrics []string
+	LogFile string
+	// LockNodes are the nodes of the lock service on which an agent can be reached.
+	LockNodes []string
+	// LockPeers and LockPorts are the lock service's addresses and ports as its
+	// clients reach them, ResourcePeers the addresses of the resource. PeersUnknown
+	// says why there are none.
+	LockPeers     []string
+	LockPorts     []int
+	ResourcePeers []string
+	PeersUnknown  string
 }
 
 // Row is a row of the audit's own in the protected resource.
@@ -85,6 +117,28 @@ type Stage interface {
 	Client(ctx context.Context, name string) (p Process, started bool, err error)
 	// Facts stores what inspection found.
 	Facts(facts.Deployment) error
+	Meter
+	// Partition makes packets between a node and peers vanish; Heal ends that early.
+	// Both return once the agent has read the state back from the kernel. Where the
+	// node cannot do it, Partition fails with ErrSkip.
+	Partition(ctx context.Context, node string, c Cut) (history.Fault, error)
+	Heal(ctx context.Context, node, faultID string) (history.Fault, error)
+	// Addresses are a node's own, without loopback.
+	Addresses(ctx context.Context, node string) ([]string, error)
+	// LockNodes are the nodes of the lock service on which the plan has an agent.
+	LockNodes() []string
+}
+
+// Cut is one partition, seen from a node.
+type Cut struct {
+	// Peers are addresses and CIDRs, IPv4 or IPv6.
+	Peers []string
+	// Ports of the peers; none: all traffic.
+	Ports []int
+	// Direction is "in" (what the peers send is lost), "out" (what is sent to them)
+	// or, also when empty, "both".
+	Direction string
+	For       time.Duration
 }
 
 // Process is a lock client, a process of its own on some node.

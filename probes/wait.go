@@ -47,13 +47,19 @@ func (t *Trial) untilFree(ctx context.Context, ttl time.Duration) error {
 	if err != nil {
 		return err
 	}
-	if !observer.proc.Can(string(locks.Observe)) {
-		return nil // the wait is then for B's own acquire
+	return observer.untilFree(ctx, ttl)
+}
+
+// untilFree waits until the service as this party sees it says so.
+func (p *party) untilFree(ctx context.Context, ttl time.Duration) error {
+	t := p.t
+	if !p.proc.Can(string(locks.Observe)) {
+		return nil // the wait is then for somebody's acquire
 	}
 	deadline := time.Now().Add(ttl + leaseSlack(ttl))
 	first := true
 	free, err := poll(ctx, deadline, func() (bool, error) {
-		held, left, err := observer.look(ctx, first)
+		held, left, err := p.look(ctx, first)
 		if first && left > 0 {
 			t.Progress("waiting for the lease to expire", time.Now().Add(left))
 		}
@@ -65,7 +71,7 @@ func (t *Trial) untilFree(ctx context.Context, ttl time.Duration) error {
 	}
 	if !free {
 		// The last look is what a judge fails the deployment for.
-		if held, _, err := observer.look(ctx, true); err != nil || !held {
+		if held, _, err := p.look(ctx, true); err != nil || !held {
 			return err
 		}
 		return fmt.Errorf("wait for the lease to expire: still held %s after it should have ended", leaseSlack(ttl))

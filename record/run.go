@@ -77,6 +77,12 @@ type Subject struct {
 	Resource string `json:"resource,omitempty"` // its kind; empty: no resource in the plan
 	// Signals: does the plan name metrics or a log in which lock failures should show?
 	Signals bool `json:"signals,omitempty"`
+	// BuiltinClient: the probes ran with lockaudit's own lock client, not with the
+	// deployment's.
+	BuiltinClient bool `json:"builtin_client,omitempty"`
+	// Takeover is the longest time without a holder that the plan accepts after a
+	// crash; 0: the plan does not say.
+	Takeover time.Duration `json:"takeover,omitempty"`
 	// Capabilities that the lock client declared, once it was started.
 	Capabilities []string `json:"capabilities,omitempty"`
 	// Plan is the path of the plan file as the user gave it, for reproducing commands.

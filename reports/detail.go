@@ -59,7 +59,7 @@ func (p *page) timeline(evidence []checklist.Evidence) {
 		name := oneLine(e.Actor)
 		label := fmt.Sprintf("  %+10.3fs  %s%s  ", e.At.Seconds(), name, strings.Repeat(" ", actor-columns(name)))
 		var style func(string) string
-		if strings.Contains(e.Text, "stale: ") {
+		if strings.Contains(e.Text, staleWord) {
 			style = p.paint.bold
 		}
 		p.lines(label, e.Text, style)

@@ -136,10 +136,10 @@ func believed(b *Belief) string {
 }
 
 // oneLine keeps foreign text from breaking the layout or writing to a terminal:
-// control characters become blanks.
+// control characters become blanks, and so does what XML cannot hold.
 func oneLine(s string) string {
 	return strings.Map(func(c rune) rune {
-		if c < ' ' || c >= 0x7f && c < 0xa0 {
+		if c < ' ' || c >= 0x7f && c < 0xa0 || c == 0xfffe || c == 0xffff {
 			return ' '
 		}
 		return c

@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 
 	"github.com/lockaudit/lockaudit/audit"
 	"github.com/lockaudit/lockaudit/plan"
@@ -99,10 +101,19 @@ func runAudit(cmd *cobra.Command, path string, f auditFlags, passive bool) error
 		return couldNotRun(err)
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "record: %s\n", dir)
+	// It is missing if the disk is full, which judge has said already.
+	if page := filepath.Join(dir, "report.html"); exists(page) {
+		fmt.Fprintf(cmd.ErrOrStderr(), "report: %s\n", page)
+	}
 	if status = worse(status, judged); status != exitOK {
 		return exit{status: status}
 	}
 	return nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // worse is the exit status that outranks the other: a fault that may remain,

@@ -24,13 +24,14 @@ func injectCommand() *cobra.Command {
 		Short: "One fault by hand, with a deadline",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return exit{exitUsage, hinted{fmt.Errorf("unknown fault %q", args[0]), "known are: pause"}}
+				return exit{exitUsage, hinted{fmt.Errorf("unknown fault %q", args[0]), "known are: pause, partition"}}
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(injectPauseCommand())
+	cmd.AddCommand(injectPartitionCommand())
 	return cmd
 }
 

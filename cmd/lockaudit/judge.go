@@ -2,18 +2,12 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
-	"strconv"
-	"strings"
 
 	"github.com/lockaudit/lockaudit/checklist"
-	"github.com/lockaudit/lockaudit/record"
-	"github.com/lockaudit/lockaudit/reports"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 )
 
 // printFlags say in which form a report is printed and what is wanted of it.
@@ -25,7 +19,7 @@ type printFlags struct {
 }
 
 func (f *printFlags) bind(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&f.format, "format", "f", "text", "text or json")
+	cmd.Flags().StringVarP(&f.format, "format", "f", "text", formatNames())
 	cmd.Flags().StringVar(&f.color, "color", "auto", "auto, always or never")
 }
 
@@ -36,11 +30,11 @@ func (f *printFlags) bindThresholds(cmd *cobra.Command) {
 
 // check refuses bad values before anything is done.
 func (f *printFlags) check() error {
-	if f.format != "text" && f.format != "json" {
-		return usage("--format %q: text or json", f.format)
+	if _, err := findFormat(f.format); err != nil {
+		return err
 	}
-	if f.color != "auto" && f.color != "always" && f.color != "never" {
-		return usage("--color %q: auto, always or never", f.color)
+	if err := checkColor(f.color); err != nil {
+		return err
 	}
 	if _, err := f.wanted(); err != nil {
 		return exit{exitUsage, err}
@@ -94,40 +88,55 @@ judges a run that was cut off in the middle, and says what is missing.
 
 func reportCommand() *cobra.Command {
 	var f printFlags
+	var output string
 	cmd := &cobra.Command{
 		Use:   "report RUN",
-		Short: "Print the report of a recorded run",
+		Short: "Print the report of a recorded run, in any format",
 		Long: `Prints the report of a run in the format asked for. It judges the record again
-and writes nothing; the exit status says only whether the report could be made.`,
-		Example: `  lockaudit report runs/2026-11-23T081201Z-billing -f json | jq .grade`,
-		Args:    exactly(1, "RUN"),
+and writes nothing but the file named by --output; the exit status says only
+whether the report could be made.
+
+  text   for the terminal
+  html   one self-contained file for people, with timelines
+  md     fits into a pull request comment
+  json   for programs (docs/schema/report.schema.json)
+  junit  XML for CI: one test case per item`,
+		Example: `  lockaudit report runs/2026-11-23T081201Z-billing -f html -o report.html
+  lockaudit report runs/2026-11-23T081201Z-billing -f json | jq .grade`,
+		Args: exactly(1, "RUN"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.check(); err != nil {
 				return err
 			}
-			report, _, err := assemble(args[0], checklist.Want{})
+			j, err := assemble(args[0], checklist.Want{})
 			if err != nil {
 				return couldNotRun(err)
 			}
-			if err := printReport(cmd.OutOrStdout(), report, f); err != nil {
+			if err := printTo(cmd.OutOrStdout(), output, func(w io.Writer) error { return printReport(w, j, f) }); err != nil {
 				return couldNotRun(err)
 			}
 			return nil
 		},
 	}
 	f.bind(cmd)
+	cmd.Flags().StringVarP(&output, "output", "o", "", "file to write; it is replaced whole (default: stdout)")
 	return cmd
 }
 
-// assemble loads a run, judges it, and works out the exit status.
-func assemble(dir string, wanted checklist.Want) (reports.Report, int, error) {
-	run, err := record.Load(dir)
-	if err != nil {
-		return reports.Report{}, 0, err
+// printTo prints to stdout, or into a file that is written only once everything
+// could be printed.
+func printTo(stdout io.Writer, path string, print func(io.Writer) error) error {
+	if path == "" || path == "-" {
+		return print(stdout)
 	}
-	findings := checklist.Judge(run)
-	grade := checklist.GradeOf(findings, run)
-	return reports.New(run, findings, grade), checklist.ExitStatus(run, findings, grade, wanted), nil
+	var out bytes.Buffer
+	if err := print(&out); err != nil {
+		return err
+	}
+	if err := os.WriteFile(path, out.Bytes(), 0o644); err != nil {
+		return fmt.Errorf("write report: %w", err)
+	}
+	return nil
 }
 
 // judge assembles, keeps findings and reports in the run directory, prints, and
@@ -137,53 +146,14 @@ func judge(cmd *cobra.Command, dir string, f printFlags) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	report, status, err := assemble(dir, wanted)
+	j, err := assemble(dir, wanted)
 	if err != nil {
 		return 0, err
 	}
-	if err := keep(dir, report); err != nil {
+	if err := keep(dir, j); err != nil {
 		// The run directory may be somebody else's or on a full disk: the
 		// verdict does not depend on it.
 		printError(cmd.ErrOrStderr(), err)
 	}
-	return status, printReport(cmd.OutOrStdout(), report, f)
-}
-
-func keep(dir string, report reports.Report) error {
-	findings, err := json.MarshalIndent(report.Findings, "", "  ")
-	if err != nil {
-		return fmt.Errorf("encode findings: %w", err)
-	}
-	if err := record.WriteFile(dir, "findings.json", append(findings, '\n')); err != nil {
-		return err
-	}
-	for name, print := range map[string]func(io.Writer) error{
-		"report.json": func(w io.Writer) error { return reports.JSON(w, report) },
-		"report.txt":  func(w io.Writer) error { return reports.Text(w, report, reports.TextOptions{Width: 100}) },
-	} {
-		var buf bytes.Buffer
-		if err := print(&buf); err != nil {
-			return err
-		}
-		if err := record.WriteFile(dir, name, buf.Bytes()); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func printReport(w io.Writer, report reports.Report, f printFlags) error {
-	if f.format == "json" {
-		return reports.JSON(w, report)
-	}
-	o := reports.TextOptions{Width: 100, Color: f.color == "always"}
-	if file, ok := w.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
-		if width, _, err := term.GetSize(int(file.Fd())); err == nil && width > 0 {
-			o.Width = width
-		}
-		o.Color = o.Color || (f.color == "auto" && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb")
-	} else if n, err := strconv.Atoi(strings.TrimSpace(os.Getenv("COLUMNS"))); err == nil && n > 0 {
-		o.Width = n
-	}
-	return reports.Text(w, report, o)
+	return j.status, printReport(cmd.OutOrStdout(), j, f)
 }

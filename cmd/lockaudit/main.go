@@ -100,7 +100,8 @@ rows, and lock clients that it started itself.`,
   lockaudit audit plan.yaml                the audit
   lockaudit audit plan.yaml --fail-under B --min-coverage critical
   lockaudit inspect plan.yaml              look only, change nothing
-  lockaudit report runs/2026-11-23T081201Z-billing -f json
+  lockaudit report runs/2026-11-23T081201Z-billing -f html -o report.html
+  lockaudit diff RUN1 RUN2                 what got better, what got worse
   lockaudit inject pause --pid 4711 --for 30s`,
 		Version:       version,
 		SilenceErrors: true,
@@ -108,7 +109,7 @@ rows, and lock clients that it started itself.`,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
-		auditCommand(), planCommand(), inspectCommand(), judgeCommand(), reportCommand(),
+		auditCommand(), planCommand(), inspectCommand(), judgeCommand(), reportCommand(), diffCommand(),
 		injectCommand(), healCommand(), doctorCommand(), clientCommand(),
 	)
 	return root

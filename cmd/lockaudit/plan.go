@@ -2,10 +2,12 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/lockaudit/lockaudit/audit"
 	"github.com/lockaudit/lockaudit/plan"
+	"github.com/lockaudit/lockaudit/probes"
 	"github.com/spf13/cobra"
 )
 
@@ -48,18 +50,15 @@ func printPlan(cmd *cobra.Command, p *plan.Plan, s audit.Schedule) {
 	}
 	fmt.Fprintf(out, "  no fault lasts longer than %s\n\n", p.Safety.MaxFault)
 	fmt.Fprintln(out, "agents would be started on:")
-	for _, n := range p.ClientNodes() {
-		if n.Name == s.Params.NodeA || n.Name == s.Params.NodeB {
+	onLockNodes := slices.ContainsFunc(s.Probes, func(p probes.Probe) bool { return p.OnLockNodes })
+	for _, n := range p.Nodes {
+		if n.Name == s.Params.NodeA || n.Name == s.Params.NodeB || onLockNodes && n.Has(plan.RoleLock) {
 			fmt.Fprintf(out, "  %-10s %s\n", n.Name, strings.Join(append(append([]string{}, n.Via...), n.Agent...), " "))
 		}
 	}
 	fmt.Fprintf(out, "lock clients: %s\n", strings.Join(p.ClientCommand(), " "))
 	for _, probe := range s.Probes {
-		trials := s.Trials
-		if probe.Passive {
-			trials = 1
-		}
-		fmt.Fprintf(out, "\n%s (%s)\n  %s\n", probe.Name, times(trials), probe.About)
+		fmt.Fprintf(out, "\n%s (%s)\n  %s\n", probe.Name, times(s.TrialsOf(probe)), probe.About)
 		for _, line := range probe.Explain(s.Params) {
 			fmt.Fprintf(out, "  - %s\n", line)
 		}

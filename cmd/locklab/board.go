@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -18,7 +19,7 @@ type board struct {
 	mu    sync.Mutex
 	out   io.Writer
 	width func() int // columns of the terminal; nil if there is none
-	names []string
+	names []string   // the one that has moved last comes first
 	steps map[string]string
 }
 
@@ -48,6 +49,7 @@ func (b *board) set(name, step string) {
 		return
 	}
 	b.steps[name] = step
+	b.names = append([]string{name}, slices.DeleteFunc(b.names, func(n string) bool { return n == name })...)
 	if b.width == nil {
 		fmt.Fprintf(b.out, "%s: %s\n", name, step)
 		return
@@ -79,11 +81,16 @@ func (b *board) erase() {
 	}
 }
 
-// draw gives every lab the same share of the line.
+// fewestColumns are what a lab's name and step need to say something.
+const fewestColumns = 38
+
+// draw gives the same share of the line to as many labs as it has room for, first
+// the one that has moved last.
 func (b *board) draw() {
-	share := b.width()/len(b.names) - 3
+	shown := b.names[:min(len(b.names), max(1, b.width()/fewestColumns))]
+	share := b.width()/len(shown) - 3
 	var parts []string
-	for _, name := range b.names {
+	for _, name := range shown {
 		parts = append(parts, clip(name+": "+b.steps[name], share))
 	}
 	b.erase()

@@ -27,6 +27,7 @@ type result struct {
 	report []byte // as lockaudit printed it
 	notes  []byte // its stderr
 	letter string // the grade, empty if there is none
+	record string // the run directory
 	exit   int
 	err    error
 }
@@ -54,7 +55,7 @@ func (d *demo) audit(ctx context.Context, l lab.Lab, step func(string)) (r resul
 	}
 	r.report, r.notes, r.exit, r.err = capture(ctx, d.lockaudit, args, step)
 	if r.err == nil {
-		r.letter, r.err = gradeOf(r.notes)
+		r.record, r.letter, r.err = gradeOf(r.notes)
 	}
 	return r
 }
@@ -91,19 +92,18 @@ func capture(ctx context.Context, program string, args []string, line func(strin
 
 // gradeOf reads the grade from the record that lockaudit's last "record:" line
 // names. A run that has no letter, because nothing could be judged, has none.
-func gradeOf(notes []byte) (string, error) {
-	var dir string
+func gradeOf(notes []byte) (dir, letter string, err error) {
 	for _, l := range strings.Split(string(notes), "\n") {
 		if rest, ok := strings.CutPrefix(l, "record: "); ok {
 			dir = strings.TrimSpace(rest)
 		}
 	}
 	if dir == "" {
-		return "", errors.New("read grade: lockaudit named no record")
+		return "", "", errors.New("read grade: lockaudit named no record")
 	}
 	data, err := os.ReadFile(filepath.Join(dir, "report.json"))
 	if err != nil {
-		return "", fmt.Errorf("read grade: %w", err)
+		return "", "", fmt.Errorf("read grade: %w", err)
 	}
 	var report struct {
 		Grade struct {
@@ -111,9 +111,9 @@ func gradeOf(notes []byte) (string, error) {
 		} `json:"grade"`
 	}
 	if err := json.Unmarshal(data, &report); err != nil {
-		return "", fmt.Errorf("read grade: %w", err)
+		return "", "", fmt.Errorf("read grade: %w", err)
 	}
-	return report.Grade.Letter, nil
+	return dir, report.Grade.Letter, nil
 }
 
 // print prints the lab's report, or why there is none.

@@ -19,6 +19,10 @@ const auditEnv = "LOCKLAB_TEST_AUDIT"
 
 // fakeAudit is lockaudit audit PLAN --runs DIR …, on a lab that must be up.
 func fakeAudit(args []string) int {
+	if args[0] == "diff" {
+		fmt.Printf("diff of %s and %s\n", filepath.Base(args[1]), filepath.Base(args[2]))
+		return 0
+	}
 	name := filepath.Base(filepath.Dir(args[1]))
 	l, err := lab.Find(name)
 	if err != nil {
@@ -81,6 +85,16 @@ func TestDemo(t *testing.T) {
 				t.Errorf("directory after the demo: %v", err)
 			}
 		})
+	}
+}
+
+// TestDemoShowsTheRepair: the last thing is what fencing changed.
+func TestDemoShowsTheRepair(t *testing.T) {
+	t.Setenv(auditEnv, "right")
+	s := newSite(t, os.Geteuid())
+	out, notes, exit := s.run("demo", "--runs", t.TempDir(), "etcd-fenced", "etcd-unfenced")
+	if exit != 0 || !strings.HasSuffix(out, "\ndiff of etcd-unfenced and etcd-fenced\n") {
+		t.Errorf("exit status %d, the demo does not end with the repair:\n%s\n%s", exit, out, notes)
 	}
 }
 

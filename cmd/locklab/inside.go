@@ -50,7 +50,7 @@ func newServe() *cobra.Command {
 	}
 	resource.Flags().StringVar(&address, "listen", "127.0.0.1:8080", "address to listen on")
 	resource.Flags().StringVar(&dir, "data", ".", "data directory")
-	resource.Flags().StringVar(&variant, "variant", "ordered", "what it does with tokens: ordered, none, equality")
+	resource.Flags().StringVar(&variant, "variant", "ordered", "what it does with tokens: ordered, idempotent, none, equality")
 
 	cmd.AddCommand(etcd, resource)
 	return cmd

@@ -4,6 +4,7 @@ package all
 
 import (
 	"github.com/lockaudit/lockaudit/inject"
+	"github.com/lockaudit/lockaudit/inject/partition"
 	"github.com/lockaudit/lockaudit/inject/pause"
 )
 
@@ -11,5 +12,6 @@ import (
 func Faults() []inject.Fault {
 	return []inject.Fault{
 		pause.New(),
+		partition.New(),
 	}
 }

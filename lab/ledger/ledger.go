@@ -52,16 +52,27 @@ type state struct {
 	marks map[string]*big.Int
 	// owners holds the token of each row's first writer.
 	owners map[string]string
+	// operations holds the sequence number of each accepted write by its id.
+	operations map[operation]uint64
 }
 
+// operation names a write: an id counts within its row.
+type operation struct{ row, id string }
+
 func newState() *state {
-	return &state{rows: map[string]Entry{}, marks: map[string]*big.Int{}, owners: map[string]string{}}
+	return &state{
+		rows: map[string]Entry{}, marks: map[string]*big.Int{},
+		owners: map[string]string{}, operations: map[operation]uint64{},
+	}
 }
 
 func (s *state) apply(r line) {
 	s.rows[r.Row] = Entry{Value: r.Value, Token: r.Token, Seq: r.Seq}
 	if r.Seq == 1 {
 		s.owners[r.Row] = r.Token
+	}
+	if r.OpID != "" {
+		s.operations[operation{r.Row, r.OpID}] = r.Seq
 	}
 	order, err := parseOrder(r.Token)
 	if err != nil {
@@ -75,6 +86,7 @@ func (s *state) apply(r line) {
 // Ledger is an http.Handler; see ServeHTTP for its interface.
 type Ledger struct {
 	admit admission
+	once  bool // an operation is applied once
 	mux   *http.ServeMux
 
 	mu    sync.RWMutex // held over check, append, sync and apply
@@ -94,7 +106,7 @@ func Open(dir string, v Variant) (*Ledger, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open ledger: %w", err)
 	}
-	ledger := &Ledger{admit: admit, state: s, log: l}
+	ledger := &Ledger{admit: admit, once: v == Idempotent, state: s, log: l}
 	ledger.mux = ledger.routes()
 	return ledger, nil
 }
@@ -105,6 +117,11 @@ func Open(dir string, v Variant) (*Ledger, error) {
 func (l *Ledger) Write(row, token, value, opID string) (uint64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	// Before the token: the answer to an operation that was applied is its answer,
+	// also to a client that has lost the lock since.
+	if seq, done := l.state.operations[operation{row, opID}]; l.once && done {
+		return seq, nil
+	}
 	if err := l.admit(l.state, row, token); err != nil {
 		return 0, err
 	}

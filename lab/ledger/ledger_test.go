@@ -107,6 +107,43 @@ func TestRestartForgetsNothing(t *testing.T) {
 	}
 }
 
+// TestOperationsAreAppliedOnce: a repeated operation changes nothing, at once,
+// late, with a stale token, and after a restart; and only where it is promised.
+func TestOperationsAreAppliedOnce(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir, Idempotent)
+	write := func(l *Ledger, token, value, opID string, seq uint64) {
+		t.Helper()
+		if got, err := l.Write("a/x", token, value, opID); err != nil || got != seq {
+			t.Fatalf("write %s: seq %d, want %d: %v", opID, got, seq, err)
+		}
+	}
+	write(l, "7", "first", "op-1", 1)
+	write(l, "7", "first", "op-1", 1)
+	write(l, "9", "second", "op-2", 2)
+	write(l, "7", "first", "op-1", 1)
+	if e, _ := l.Read("a/x"); e != (Entry{Value: "second", Token: "9", Seq: 2}) {
+		t.Errorf("row: %+v", e)
+	}
+	if _, err := l.Write("a/x", "7", "other", "op-3"); !errors.Is(err, ErrStale) {
+		t.Errorf("another operation with the stale token: %v", err)
+	}
+	if got, err := l.Write("a/y", "9", "elsewhere", "op-1"); err != nil || got != 1 {
+		t.Errorf("the id in another row: seq %d, %v", got, err)
+	}
+	write(l, "9", "third", "", 3)
+	write(l, "9", "fourth", "", 4) // no id, no repetition
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l = open(t, dir, Idempotent)
+	write(l, "7", "first", "op-1", 1)
+
+	ordered := open(t, t.TempDir(), Ordered)
+	write(ordered, "7", "first", "op-1", 1)
+	write(ordered, "7", "first", "op-1", 2)
+}
+
 func TestTornLastLine(t *testing.T) {
 	dir := t.TempDir()
 	l := open(t, dir, Ordered)
@@ -218,7 +255,7 @@ func TestCheckAndWriteAreOne(t *testing.T) {
 }
 
 func TestParseVariant(t *testing.T) {
-	for _, word := range []string{"ordered", "none", "equality"} {
+	for _, word := range []string{"ordered", "idempotent", "none", "equality"} {
 		if v, err := ParseVariant(word); err != nil || string(v) != word {
 			t.Errorf("ParseVariant(%q) = %q, %v", word, v, err)
 		}

@@ -14,6 +14,10 @@ const (
 	// Ordered refuses a token below the highest one that it has accepted in the
 	// row's scope. This is fencing as it should be.
 	Ordered Variant = "ordered"
+	// Idempotent is Ordered, and knows operations by their id: a write whose op_id
+	// the row has accepted before changes nothing and is answered as it was then,
+	// whatever its token.
+	Idempotent Variant = "idempotent"
 	// None stores the token and never looks at it.
 	None Variant = "none"
 	// Equality lets a row belong to the token of its first writer and refuses
@@ -33,6 +37,7 @@ var admissions = []struct {
 	admit   admission
 }{
 	{Ordered, admitOrdered},
+	{Idempotent, admitOrdered},
 	{None, admitAny},
 	{Equality, admitEqual},
 }

@@ -1,0 +1,72 @@
+package audit
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/lockaudit/lockaudit/agent"
+	"github.com/lockaudit/lockaudit/history"
+	"github.com/lockaudit/lockaudit/inject"
+	"github.com/lockaudit/lockaudit/probes"
+)
+
+// partition is the fault's kind.
+const partition = "partition"
+
+// node returns the connection to a node's agent.
+func (s *stage) node(ctx context.Context, name string) (*agent.Conn, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.agent(ctx, name)
+}
+
+// Partition implements probes.Stage.
+func (s *stage) Partition(ctx context.Context, node string, c probes.Cut) (history.Fault, error) {
+	conn, err := s.node(ctx, node)
+	if err != nil {
+		return history.Fault{}, err
+	}
+	params, err := json.Marshal(struct {
+		Peers     []string `json:"peers"`
+		Ports     []int    `json:"ports,omitempty"`
+		Direction string   `json:"direction,omitempty"`
+	}{c.Peers, c.Ports, c.Direction})
+	if err != nil {
+		return history.Fault{}, fmt.Errorf("encode partition: %w", err)
+	}
+	f, err := conn.Inject(ctx, inject.Spec{Kind: partition, For: c.For, Params: params})
+	switch {
+	case errors.Is(err, inject.ErrUnsupported), errors.Is(err, inject.ErrRefused):
+		return history.Fault{}, fmt.Errorf("%w: %w", probes.ErrSkip, err)
+	case err != nil:
+		return history.Fault{}, err
+	}
+	return history.Fault{ID: f.ID, Kind: partition, Node: node, For: c.For, Seen: f.Effect.Seen}, nil
+}
+
+// Heal implements probes.Stage.
+func (s *stage) Heal(ctx context.Context, node, faultID string) (history.Fault, error) {
+	conn, err := s.node(ctx, node)
+	if err != nil {
+		return history.Fault{}, err
+	}
+	effect, err := conn.Revert(ctx, faultID)
+	if err != nil {
+		return history.Fault{}, err
+	}
+	return history.Fault{ID: faultID, Kind: partition, Node: node, Seen: effect.Seen, Dropped: effect.Count, Why: "order"}, nil
+}
+
+// Addresses implements probes.Stage.
+func (s *stage) Addresses(ctx context.Context, node string) ([]string, error) {
+	conn, err := s.node(ctx, node)
+	if err != nil {
+		return nil, err
+	}
+	return append([]string(nil), conn.Hello().Addresses...), nil
+}
+
+// LockNodes implements probes.Stage.
+func (s *stage) LockNodes() []string { return s.schedule.Params.LockNodes }

@@ -1,0 +1,104 @@
+package partition
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// sight is what a namespace has.
+type sight struct {
+	addresses []netip.Addr
+	// devices are the interfaces by which packets of this namespace leave it:
+	// neither loopback devices nor the ports of a bridge or bond, whose traffic has
+	// left the bridge or bond before.
+	devices  []string
+	loopback uint32 // index of lo
+}
+
+// look reads interfaces and addresses.
+func (n *namespace) look() (sight, error) {
+	var s sight
+	err := n.enter(func() error {
+		rib, err := syscall.NetlinkRIB(unix.RTM_GETLINK, unix.AF_UNSPEC)
+		if err != nil {
+			return err
+		}
+		messages, err := syscall.ParseNetlinkMessage(rib)
+		if err != nil {
+			return err
+		}
+		for i := range messages {
+			if err := s.link(&messages[i]); err != nil {
+				return err
+			}
+		}
+		addresses, err := net.InterfaceAddrs()
+		if err != nil {
+			return err
+		}
+		for _, a := range addresses {
+			if n, ok := a.(*net.IPNet); ok {
+				if ip, ok := netip.AddrFromSlice(n.IP); ok {
+					s.addresses = append(s.addresses, ip.Unmap())
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return sight{}, fmt.Errorf("read interfaces of network namespace %v: %w", n.ref, err)
+	}
+	slices.Sort(s.devices)
+	return s, nil
+}
+
+func (s *sight) link(m *syscall.NetlinkMessage) error {
+	if m.Header.Type != unix.RTM_NEWLINK || len(m.Data) < unix.SizeofIfInfomsg {
+		return nil
+	}
+	attrs, err := syscall.ParseNetlinkRouteAttr(m)
+	if err != nil {
+		return err
+	}
+	name, port := "", false
+	for _, a := range attrs {
+		switch a.Attr.Type {
+		case unix.IFLA_IFNAME:
+			name = string(bytes.TrimRight(a.Value, "\x00"))
+		case unix.IFLA_LINKINFO:
+			port = isPort(a.Value)
+		}
+	}
+	// struct ifinfomsg: family, pad, type, index at 4, flags at 8.
+	index, flags := binary.NativeEndian.Uint32(m.Data[4:]), binary.NativeEndian.Uint32(m.Data[8:])
+	switch {
+	case flags&unix.IFF_LOOPBACK != 0:
+		s.loopback = index
+	case !port:
+		s.devices = append(s.devices, name)
+	}
+	return nil
+}
+
+// isPort looks for IFLA_INFO_SLAVE_KIND in IFLA_LINKINFO.
+func isPort(info []byte) bool {
+	for len(info) >= 4 {
+		n := int(binary.NativeEndian.Uint16(info))
+		if n < 4 || n > len(info) {
+			return false
+		}
+		if binary.NativeEndian.Uint16(info[2:]) == unix.IFLA_INFO_SLAVE_KIND {
+			kind := string(bytes.TrimRight(info[4:n], "\x00"))
+			return kind == "bridge" || kind == "bond" || kind == "team"
+		}
+		info = info[min((n+3)&^3, len(info)):]
+	}
+	return false
+}

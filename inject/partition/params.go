@@ -1,0 +1,185 @@
+package partition
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/lockaudit/lockaudit/inject"
+)
+
+// Params name what is cut from what.
+type Params struct {
+	// Peers are addresses and networks, as 10.0.0.1 or fd00::/64.
+	Peers []string `json:"peers"`
+	// Ports restrict the cut to packets with one of them at either end; without
+	// any, all traffic is cut.
+	Ports []int `json:"ports,omitempty"`
+	// Proto is tcp, udp or "" for both (with ports) or everything (without).
+	Proto string `json:"proto,omitempty"`
+	// Direction is in, out or both, which is the default: what arrives from the
+	// peers, what leaves to them.
+	Direction string `json:"direction,omitempty"`
+	// Netns is the network namespace; the default is this process's.
+	Netns Netns `json:"netns,omitzero"`
+	// Protect are endpoints, as 10.0.0.9:22, that stay reachable although a
+	// network among the peers covers them. SSH connections that lead to this
+	// process stay anyhow.
+	Protect []string `json:"protect,omitempty"`
+}
+
+// Netns names a network namespace: in JSON a path, as /run/netns/a, or a process,
+// as {"pid": 1, "start_time": 2}.
+type Netns struct {
+	Path    string
+	Process inject.Process
+}
+
+// UnmarshalJSON takes both forms.
+func (n *Netns) UnmarshalJSON(b []byte) error {
+	if len(b) > 0 && b[0] == '"' {
+		return json.Unmarshal(b, &n.Path)
+	}
+	if err := strict(b, &n.Process); err != nil {
+		return fmt.Errorf("netns: %w", err)
+	}
+	if n.Process.PID <= 0 {
+		return fmt.Errorf("netns: pid is %d", n.Process.PID)
+	}
+	return nil
+}
+
+// MarshalJSON writes the form that was read.
+func (n Netns) MarshalJSON() ([]byte, error) {
+	if n.Process.PID != 0 {
+		return json.Marshal(n.Process)
+	}
+	return json.Marshal(n.Path)
+}
+
+// cut is Params, checked.
+type cut struct {
+	peers     peers
+	ports     []uint16
+	protos    []byte // IP protocol numbers; empty is all
+	direction string
+	Netns     Netns
+	kept      []kept
+}
+
+func (c cut) in() bool  { return c.direction != "out" }
+func (c cut) out() bool { return c.direction != "in" }
+
+// IP protocol numbers.
+const (
+	protoTCP = 6
+	protoUDP = 17
+	protoND  = 58 // ICMPv6
+)
+
+// what says which traffic, for people.
+func (c cut) what() string {
+	words := map[byte]string{protoTCP: "tcp", protoUDP: "udp"}
+	var names []string
+	for _, p := range c.protos {
+		names = append(names, words[p])
+	}
+	s := strings.Join(names, " and ")
+	if s == "" {
+		s = "all traffic"
+	}
+	if len(c.ports) > 0 {
+		var ports []string
+		for _, p := range c.ports {
+			ports = append(ports, strconv.Itoa(int(p)))
+		}
+		s += " with port " + list(ports)
+	}
+	return s
+}
+
+// maxParams bounds the params in bytes: an order and its plan each have to fit
+// into one line of 1 MB.
+const maxParams = 400 << 10
+
+func decodeParams(b []byte) (cut, error) {
+	if len(b) > maxParams {
+		return cut{}, tooMany(fmt.Sprintf("%d kB of params", len(b)>>10))
+	}
+	var p Params
+	if err := strict(b, &p); err != nil {
+		return cut{}, err
+	}
+	c := cut{direction: p.Direction, Netns: p.Netns}
+	var err error
+	if c.peers, err = parsePeers(p.Peers); err != nil {
+		return cut{}, err
+	}
+	switch p.Direction {
+	case "":
+		c.direction = "both"
+	case "both", "in", "out":
+	default:
+		return cut{}, fmt.Errorf("direction is %q, not both, in or out", p.Direction)
+	}
+	for _, port := range p.Ports {
+		if port < 1 || port > 65535 {
+			return cut{}, fmt.Errorf("port %d is not one of 1 to 65535", port)
+		}
+		c.ports = append(c.ports, uint16(port))
+	}
+	slices.Sort(c.ports)
+	c.ports = slices.Compact(c.ports)
+	switch {
+	case p.Proto == "tcp":
+		c.protos = []byte{protoTCP}
+	case p.Proto == "udp":
+		c.protos = []byte{protoUDP}
+	case p.Proto != "":
+		return cut{}, fmt.Errorf("proto is %q, not tcp or udp", p.Proto)
+	case len(c.ports) > 0:
+		c.protos = []byte{protoTCP, protoUDP}
+	}
+	for _, s := range p.Protect {
+		e, err := parseProtected(s)
+		if err != nil {
+			return cut{}, err
+		}
+		if err := c.refuseProtected(e); err != nil {
+			return cut{}, err
+		}
+		c.kept = append(c.kept, e)
+	}
+	c.kept = append(c.kept, sshConnections()...)
+	return c, nil
+}
+
+func tooMany(what string) error {
+	return fmt.Errorf("%s: at most %d peers and %d kB of params; name networks instead of addresses: %w", what, MaxPeers, maxParams>>10, inject.ErrRefused)
+}
+
+func strict(b []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return errors.New("data after the object")
+	}
+	return nil
+}
+
+// list joins words, and says how many there are instead of naming very many.
+func list(words []string) string {
+	const most = 8
+	if len(words) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(words[:most], ", "), len(words)-most)
+	}
+	return strings.Join(words, ", ")
+}

@@ -1,0 +1,92 @@
+package lab
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "rewrite docs/labs.md")
+
+const docsFile = "../docs/labs.md"
+
+// TestDocsAreCurrent: docs/labs.md is made from the tables of this package.
+func TestDocsAreCurrent(t *testing.T) {
+	want := docs()
+	if *update {
+		if err := os.WriteFile(docsFile, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(docsFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != want {
+		t.Errorf("%s is not current: run go test ./lab -run Docs -update", docsFile)
+	}
+}
+
+// TestVerdictsAreWhole: every row has a word of the checklist's for every lab, and
+// they amount to the lab's letter and exit status.
+func TestVerdictsAreWhole(t *testing.T) {
+	words := []string{"pass", "warn", "fail", "-"}
+	for _, row := range verdictRows() {
+		cells := strings.Fields(row)
+		if len(cells) != 1+len(All()) {
+			t.Fatalf("row %q has %d outcomes for %d labs", row, len(cells)-1, len(All()))
+		}
+		for _, c := range cells[1:] {
+			if !slices.Contains(words, c) {
+				t.Errorf("row %q: outcome %q", row, c)
+			}
+		}
+	}
+	for _, l := range All() {
+		bad := slices.ContainsFunc(l.Verdicts(), func(v Verdict) bool { return v.Outcome == "fail" || v.Outcome == "warn" })
+		if bad == (l.Letter == "A") {
+			t.Errorf("%s: letter %s and verdicts %v", l.Name, l.Letter, l.Verdicts())
+		}
+	}
+}
+
+func docs() string {
+	var b strings.Builder
+	b.WriteString(`# The labs, and their known right verdicts
+
+Made from the tables in lab/ by ` + "`go test ./lab -run Docs -update`" + `; do not edit.
+
+A lab is a real deployment in network namespaces on one machine: ` + "`locklab up NAME`" + `. Its right verdicts are known, because it was built to have them. A grader that has not failed the bad ones and passed the good ones is not trusted: ` + "`go test . -run Demo`" + ` audits every lab, as root and as an ordinary user, and compares every item with this table.
+
+| lab | letter | what it shows |
+|---|---|---|
+`)
+	for _, l := range All() {
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", l.Name, l.Letter, l.Teaches)
+	}
+	b.WriteString("\nAn empty cell is inconclusive: nothing there can be decided by the probes of this version, and what was not shown is never passed.\n\n| item |")
+	for _, name := range Names() {
+		b.WriteString(" " + name + " |")
+	}
+	b.WriteString("\n|---|" + strings.Repeat("---|", len(All())) + "\n")
+	for _, row := range verdictRows() {
+		cells := strings.Fields(row)
+		fmt.Fprintf(&b, "| [%s](checklist.md#%s) |", cells[0], cells[0])
+		for _, c := range cells[1:] {
+			fmt.Fprintf(&b, " %s |", strings.TrimPrefix(c, "-"))
+		}
+		b.WriteString("\n")
+	}
+	b.WriteString(`
+Why some cells are as they are:
+
+- **effects_happen_once on etcd-equality**: the rightful holder's increment is refused, so nothing could be lost; that it is refused is fencing_enforced's failure.
+- **no_double_grant on redis-single**: one Redis does not grant twice while it keeps its memory and its clock; that it may lose both is consensus_backed's failure.
+- **partitions_tested on the unfenced labs**: the lock survives a partition of its holder, the data does not.
+- **recovers_after_crash and notices_loss on split-store**: B never waits for A's lease, because it asks another store; neither question can be asked there.
+`)
+	return b.String()
+}

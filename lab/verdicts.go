@@ -1,0 +1,55 @@
+package lab
+
+import "strings"
+
+// verdictRows has the right outcome of every checklist item on every lab, in the
+// order of All. "-" is inconclusive: the probes of this version cannot decide it
+// there, and a verdict would be a false one.
+//
+//	fenced  unfenced equality redis   split   signals
+func verdictRows() []string {
+	return []string{
+		"consensus_backed               pass    pass     pass     fail    fail    pass",
+		"fencing_enforced               pass    fail     fail     fail    fail    pass",
+		"tokens_increasing              -       -        -        fail    fail    -   ",
+		"no_double_grant                pass    pass     pass     pass    fail    pass",
+		"effects_happen_once            pass    fail     -        fail    fail    pass",
+		"not_single_instance            pass    pass     pass     fail    fail    pass",
+		"not_ttl_only                   pass    fail     fail     fail    fail    pass",
+		"lease_fits_pauses              pass    pass     pass     pass    pass    pass",
+		"lock_failures_observable       -       -        -        -       -       pass",
+		"partitions_tested              pass    fail     fail     fail    fail    pass",
+		"operation_idempotent           pass    fail     fail     fail    fail    pass",
+		"wall_clock_independent         -       -        -        -       -       -   ",
+		"recovers_after_crash           pass    pass     pass     pass    -       pass",
+		"lost_reply_retry_safe          -       -        -        -       -       -   ",
+		"notices_loss                   pass    pass     pass     warn    -       pass",
+		"tls_and_auth                   pass    warn     warn     warn    warn    pass",
+		"idempotency_could_replace_lock pass    warn     warn     warn    warn    pass",
+	}
+}
+
+// Verdict is the right outcome of one item.
+type Verdict struct {
+	Item, Outcome string
+}
+
+// Verdicts are the lab's known right ones, in the order of the checklist.
+func (l Lab) Verdicts() []Verdict {
+	column := 0
+	for i, name := range Names() {
+		if name == l.Name {
+			column = i + 1
+		}
+	}
+	var out []Verdict
+	for _, row := range verdictRows() {
+		cells := strings.Fields(row)
+		outcome := cells[column]
+		if outcome == "-" {
+			outcome = "inconclusive"
+		}
+		out = append(out, Verdict{cells[0], outcome})
+	}
+	return out
+}

@@ -1,0 +1,68 @@
+package plan
+
+import (
+	"fmt"
+	"net/url"
+	"path"
+)
+
+// Signals name where operators see that the lock could not be acquired.
+type Signals struct {
+	// Metrics are Prometheus endpoints: one URL or a list. Each is read from a
+	// client node.
+	Metrics URLs       `yaml:"metrics,omitempty"`
+	Log     *LogSignal `yaml:"log,omitempty"`
+}
+
+// LogSignal is a log file on a node.
+type LogSignal struct {
+	File string `yaml:"file"`
+	// Node is where the file is; default the second client node, on which the
+	// acquires of the probe contend fail.
+	Node string `yaml:"node,omitempty"`
+}
+
+// URLs is one URL or a list of them.
+type URLs []string
+
+// UnmarshalYAML reads either form.
+func (u *URLs) UnmarshalYAML(unmarshal func(any) error) error {
+	var one string
+	if err := unmarshal(&one); err == nil {
+		*u = URLs{one}
+		return nil
+	}
+	var list []string
+	if err := unmarshal(&list); err != nil {
+		return fmt.Errorf("signals.metrics is a URL or a list of URLs")
+	}
+	*u = list
+	return nil
+}
+
+// Any reports whether anything is named.
+func (s Signals) Any() bool { return len(s.Metrics) > 0 || s.Log != nil }
+
+func (p *Plan) validateSignals() error {
+	for _, m := range p.Signals.Metrics {
+		if u, err := url.Parse(m); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+			return &Error{Msg: fmt.Sprintf("signals.metrics %q is not a URL", RedactURL(m)), Hint: "for example http://app-b:9090/metrics"}
+		}
+	}
+	log := p.Signals.Log
+	if log == nil {
+		return nil
+	}
+	if !path.IsAbs(log.File) {
+		return &Error{Msg: fmt.Sprintf("signals.log.file %q is not an absolute path", log.File), Hint: "for example log: {file: /var/log/billing.log, node: app-b}"}
+	}
+	if log.Node == "" {
+		return nil
+	}
+	for _, n := range p.Nodes {
+		if n.Name == log.Node {
+			return nil
+		}
+	}
+	return &Error{Msg: fmt.Sprintf("signals.log.node %q is no node of the plan", log.Node), Hint: "name one of nodes, or leave it out for the second client node"}
+}

@@ -1,0 +1,51 @@
+package plan
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestSignals(t *testing.T) {
+	for text, want := range map[string][]string{
+		"metrics: http://app:9090/metrics":                      {"http://app:9090/metrics"},
+		"metrics: [http://a:1/metrics, 'https://u:p@b:2/prom']": {"http://a:1/metrics", "https://u:p@b:2/prom"},
+	} {
+		p, err := Parse([]byte(good + "signals: {" + text + ", log: {file: /var/log/app.log, node: app-a}}\nmeasure_for: 30s\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(p.Signals.Metrics, want) || p.Signals.Log.Node != "app-a" || !p.Signals.Any() || p.MeasureFor != 30*time.Second {
+			t.Errorf("%+v", p.Signals)
+		}
+	}
+	p, err := Parse([]byte(good))
+	if err != nil || p.Signals.Any() || p.MeasureFor != DefaultMeasureFor || p.Lock.Takeover != 0 {
+		t.Errorf("%v %+v", err, p)
+	}
+}
+
+func TestSignalsRefused(t *testing.T) {
+	for text, want := range map[string]string{
+		"signals: {metrics: [app:9090]}":                     "not a URL",
+		"signals: {metrics: file:///etc/passwd}":             "not a URL",
+		"signals: {metrics: {a: b}}":                         "",
+		"signals: {log: {file: app.log}}":                    "absolute path",
+		"signals: {log: {unit: billing.service}}":            `unknown key "unit"`,
+		"signals: {log: {file: /var/log/app.log, node: xx}}": "no node of the plan",
+		"measure_for: 1ms":                                   "out of range",
+		"measure_for: 10h":                                   "out of range",
+	} {
+		_, err := Parse([]byte(good + text + "\n"))
+		var e *Error
+		if !errors.As(err, &e) || !strings.Contains(e.Msg, want) || strings.Contains(e.Error(), "\n") {
+			t.Errorf("%s: %v, want %q", text, err, want)
+		}
+	}
+	secret := "signals: {metrics: 'ftp://u:s3cret@app/x'}"
+	if _, err := Parse([]byte(good + secret + "\n")); err == nil || strings.Contains(err.Error(), "s3cret") {
+		t.Errorf("%v", err)
+	}
+}

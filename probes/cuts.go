@@ -1,0 +1,91 @@
+package probes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/lockaudit/lockaudit/history"
+)
+
+// partition is the fault's kind.
+const partition = "partition"
+
+// cuts are the partitions that a script has in effect. heal belongs into a defer,
+// so that they end on every way out; each has its own deadline besides.
+type cuts struct {
+	t    *Trial
+	open []openCut
+}
+
+type openCut struct{ node, target, id string }
+
+// cut puts a partition into effect on a node. target is whose network it is: the
+// name of a client, or of the node itself.
+func (c *cuts) cut(ctx context.Context, node, target string, cut Cut) error {
+	e := history.Event{Actor: "agent", Node: node, Op: history.OpInject, Type: history.Invoke}
+	e.Fault = &history.Fault{Kind: partition, Node: node, Target: target, For: cut.For}
+	invoke := c.t.record(e)
+	if err := c.t.unrecorded(); err != nil {
+		return err
+	}
+	agentCtx, cancel := context.WithTimeout(ctx, agentLimit)
+	defer cancel()
+	fault, err := c.t.Stage.Partition(agentCtx, node, cut)
+	c.t.record(faultDone(e, invoke, target, fault, err))
+	if err != nil {
+		return fmt.Errorf("partition %s: %w", node, err)
+	}
+	c.open = append(c.open, openCut{node, target, fault.ID})
+	return nil
+}
+
+// heal ends every partition that is still open, also when the audit is being
+// stopped, and whatever happens to another one of them.
+func (c *cuts) heal(ctx context.Context) error {
+	var errs []error
+	for _, o := range c.open {
+		errs = append(errs, c.healOne(ctx, o))
+	}
+	c.open = nil
+	return errors.Join(errs...)
+}
+
+func (c *cuts) healOne(ctx context.Context, o openCut) error {
+	e := history.Event{Actor: "agent", Node: o.node, Op: history.OpRevert, Type: history.Invoke}
+	e.Fault = &history.Fault{ID: o.id, Kind: partition, Node: o.node, Target: o.target}
+	invoke := c.t.record(e)
+	agentCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), agentLimit)
+	defer cancel()
+	fault, err := c.t.Stage.Heal(agentCtx, o.node, o.id)
+	c.t.record(faultDone(e, invoke, o.target, fault, err))
+	if err != nil {
+		return fmt.Errorf("heal %s: %w", o.node, err)
+	}
+	return nil
+}
+
+// offLock is the cut between a client's node and the lock service, which leaves
+// the resource reachable. It fails with ErrSkip where there is no such cut.
+func (t *Trial) offLock(limit time.Duration) (Cut, error) {
+	if len(t.LockPeers) == 0 {
+		return Cut{}, fmt.Errorf("%w: the addresses of the lock service are not known: %s", ErrSkip, t.PeersUnknown)
+	}
+	for _, peer := range t.LockPeers {
+		for _, other := range t.ResourcePeers {
+			if peer == other && t.HasResource {
+				return Cut{}, fmt.Errorf("%w: lock service and resource share the address %s, so no cut leaves only one of them", ErrSkip, peer)
+			}
+		}
+	}
+	return Cut{Peers: t.LockPeers, Ports: t.LockPorts, For: limit}, nil
+}
+
+// needTwoNodes fails with ErrSkip where A's network is also B's and the observer's.
+func (t *Trial) needTwoNodes() error {
+	if t.NodeA == t.NodeB {
+		return fmt.Errorf("%w: both clients are on node %s, so a cut would part them both from the lock service", ErrSkip, t.NodeA)
+	}
+	return nil
+}

@@ -1,0 +1,117 @@
+package probes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/lockaudit/lockaudit/clients"
+	"github.com/lockaudit/lockaudit/history"
+)
+
+// lostUpdate is the inventory that is decremented once for two orders: A reads
+// under the lock, is paused, and writes what it worked out from a value that B has
+// changed since.
+func lostUpdate() Probe {
+	return Probe{
+		Name:     "lost-update",
+		About:    "read-modify-write under the lock with a pause in the middle: is another client's increment lost?",
+		MaxFault: leaseLimit,
+		Explain: func(p Params) []string {
+			return []string{
+				fmt.Sprintf("a counter in the row %s of the protected resource, incremented once by each client while it holds %s", p.Row("counter-N"), p.Key),
+				fmt.Sprintf("SIGSTOP of the audit's own lock client a on %s between its read and its write, for at most %s", p.NodeA, leaseLimit(p)),
+			}
+		},
+		Trial: func(ctx context.Context, t *Trial) error {
+			if !t.HasResource {
+				return fmt.Errorf("%w: the plan names no resource to write to", ErrSkip)
+			}
+			return loseUpdate(ctx, t)
+		},
+	}
+}
+
+func loseUpdate(ctx context.Context, t *Trial) (err error) {
+	a, b, err := t.pair(ctx)
+	if err != nil {
+		return err
+	}
+	row := fmt.Sprintf("counter-%d", t.Number)
+	t.step("1 A acquires and reads the counter")
+	if err := a.acquire(ctx, t.fresh()); err != nil {
+		return err
+	}
+	a.write(ctx, entry{row: row, value: "0", token: a.hold.Token})
+	before, err := a.counter(ctx, row)
+	if err != nil {
+		return err
+	}
+	t.step("2 pause A")
+	fault, err := a.pause(ctx, leaseLimit(t.Params))
+	if err != nil {
+		return err
+	}
+	resumed := false
+	defer func() {
+		if !resumed {
+			err = errors.Join(err, a.resume(ctx, fault))
+		}
+	}()
+	t.step("3 expire lease, B acquires and increments")
+	if err := t.untilFree(ctx, a.hold.TTL); err != nil {
+		return err
+	}
+	if err := b.acquire(ctx, t.fresh()); err != nil {
+		return err
+	}
+	read, err := b.counter(ctx, row)
+	if err != nil {
+		return err
+	}
+	b.write(ctx, entry{row: row, value: strconv.Itoa(read + 1), kase: caseIncrement, token: b.hold.Token})
+	if err := t.unrecorded(); err != nil {
+		return err
+	}
+	t.step("4 resume A, which increments what it had read")
+	resumed = true
+	if err := a.resume(ctx, fault); err != nil {
+		return err
+	}
+	a.write(ctx, entry{row: row, value: strconv.Itoa(before + 1), kase: caseIncrement, token: a.hold.Token})
+	b.read(ctx, row)
+	a.release(ctx)
+	b.release(ctx)
+	return nil
+}
+
+// Cases of writes that a judge counts.
+const (
+	caseIncrement = "increment"
+	caseExecution = "execution"
+	caseOperation = "operation"
+	caseReplay    = "replay"
+	caseLate      = "late-replay"
+	caseOther     = "other"
+)
+
+// counter reads a row that holds a number; a row never written holds 0.
+func (p *party) counter(ctx context.Context, row string) (int, error) {
+	r := p.read(ctx, row)
+	if r.Type != history.OK || r.Answer == nil {
+		return 0, outcome("client "+p.name+" reads "+row, r)
+	}
+	return number(r.Answer)
+}
+
+func number(a *clients.Answer) (int, error) {
+	if a.Value == "" {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(a.Value)
+	if err != nil {
+		return 0, fmt.Errorf("read counter: %w", err)
+	}
+	return n, nil
+}

@@ -1,0 +1,108 @@
+package probes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/lockaudit/lockaudit/locks"
+)
+
+// leaseLimit is the longest that a fault may have to last for a lease to end in
+// it, and for B to acquire and write.
+func leaseLimit(p Params) time.Duration { return p.TTL + leaseSlack(p.TTL) + 2*callLimit }
+
+// partitionHolderPastTTL is the five steps with a partition in the place of the
+// pause: A runs on, reaches the resource, and cannot hear that its lease is over.
+func partitionHolderPastTTL() Probe {
+	return Probe{
+		Name:     "partition-holder-past-ttl",
+		About:    "A is cut off from the lock service and not from the resource: does it notice, and is its stale write refused?",
+		MaxFault: leaseLimit,
+		Explain: func(p Params) []string {
+			return []string{
+				fmt.Sprintf("packets between %s and the lock service (%s) vanish, for at most %s; healed as soon as A was watched for a lease", p.NodeA, places(p), leaseLimit(p)),
+				fmt.Sprintf("acquire %s on %s, let its lease expire (%s), acquire it on %s", p.Key, p.NodeA, p.TTL, p.NodeB),
+				fmt.Sprintf("writes of both clients to the row %s of the protected resource; kill -9 of the audit's own lock client a at the end", p.Row("cut-N")),
+			}
+		},
+		Trial: func(ctx context.Context, t *Trial) error {
+			if !t.HasResource {
+				return fmt.Errorf("%w: the plan names no resource to write to", ErrSkip)
+			}
+			return cutHolder(ctx, t)
+		},
+	}
+}
+
+// places names the lock service's addresses for a dry run.
+func places(p Params) string {
+	if len(p.LockPeers) == 0 {
+		return "addresses not known: " + p.PeersUnknown
+	}
+	return fmt.Sprintf("%v, ports %v", p.LockPeers, p.LockPorts)
+}
+
+func cutHolder(ctx context.Context, t *Trial) (err error) {
+	if err := t.needTwoNodes(); err != nil {
+		return err
+	}
+	cut, err := t.offLock(leaseLimit(t.Params))
+	if err != nil {
+		return err
+	}
+	a, b, err := t.pair(ctx)
+	if err != nil {
+		return err
+	}
+	row := fmt.Sprintf("cut-%d", t.Number)
+	// A grant that was waited for would not say when its lease began.
+	if err := a.untilFree(ctx, t.TTL); err != nil {
+		return err
+	}
+	t.step("1 acquire lock on A")
+	if err := a.acquire(ctx, t.fresh()); err != nil {
+		return err
+	}
+	a.write(ctx, entry{row: row, value: "a-first", token: a.hold.Token})
+
+	t.step("2 cut A off from the lock service")
+	cuts := &cuts{t: t}
+	defer func() { err = errors.Join(err, cuts.heal(ctx)) }()
+	if err := cuts.cut(ctx, t.NodeA, "a", cut); err != nil {
+		return err
+	}
+
+	if a.proc.Can(string(locks.Renew)) {
+		// A holder that says nothing loses no packet, and the cut would show nothing.
+		a.renew(ctx, t.TTL/4)
+	}
+
+	t.step("3 expire lease, acquire on B")
+	if err := t.untilFree(ctx, a.hold.TTL); err != nil {
+		return err
+	}
+	if err := b.acquire(ctx, t.fresh()); err != nil {
+		return err
+	}
+	b.write(ctx, entry{row: row, value: "b", token: b.hold.Token})
+
+	t.step("4 A, still cut off, writes with its stale token")
+	a.write(ctx, entry{row: row, value: "a-stale", token: a.hold.Token})
+	b.read(ctx, row)
+	if err := a.untilNoticed(ctx); err != nil {
+		return err
+	}
+
+	t.step("5 heal, A writes again")
+	if err := cuts.heal(ctx); err != nil {
+		return err
+	}
+	a.write(ctx, entry{row: row, value: "a-stale-healed", token: a.hold.Token})
+	b.read(ctx, row)
+	b.release(ctx)
+	// Its connections are in the middle of their retransmissions; the next trial
+	// is not to be about those.
+	return a.kill(ctx)
+}

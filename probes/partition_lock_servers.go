@@ -1,0 +1,113 @@
+package probes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/lockaudit/lockaudit/history"
+)
+
+// fewestServers is the smallest ensemble in which a minority can be cut off.
+const fewestServers = 3
+
+// partitionLockServers breaks the network between the lock servers in one shape
+// after the other, and asks each side for the lock.
+func partitionLockServers() Probe {
+	return Probe{
+		Name:        "partition-lock-servers",
+		About:       "the lock servers are parted, A on one side and B on the other: is the lock granted on both?",
+		OnLockNodes: true,
+		MaxFault:    sidesLimit,
+		Trials: func(p Params, planned int) int {
+			if len(p.LockNodes) < fewestServers {
+				return planned
+			}
+			return max(planned, len(shapes(len(p.LockNodes))))
+		},
+		Explain: func(p Params) []string {
+			if len(p.LockNodes) < fewestServers {
+				return []string{fmt.Sprintf("nothing: the plan has agents on %d nodes of the lock service, at least %d are needed", len(p.LockNodes), fewestServers)}
+			}
+			lines := []string{fmt.Sprintf("packets between %s, %s and the lock nodes %v vanish, for at most %s a trial; a majority always stays together", p.NodeA, p.NodeB, p.LockNodes, sidesLimit(p))}
+			for _, s := range shapes(len(p.LockNodes)) {
+				lines = append(lines, fmt.Sprintf("%s: %d of %d servers lose links", s.name, s.affected(), len(p.LockNodes)))
+			}
+			return append(lines, "while it lasts the lock service may be without a leader for some seconds, for real clients too")
+		},
+		Trial: partServers,
+	}
+}
+
+// affected counts the servers that hear less than before.
+func (s shape) affected() int {
+	n := 0
+	for _, from := range s.deaf {
+		if len(from) > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+func partServers(ctx context.Context, t *Trial) (err error) {
+	if err := t.needTwoNodes(); err != nil {
+		return err
+	}
+	if err := whole(make([]member, len(t.Stage.LockNodes())), 0, fewestServers); err != nil {
+		return err // before anything is asked of a service that has no such servers
+	}
+	members, _, voters, err := t.ensemble(ctx)
+	if err != nil {
+		return err
+	}
+	if err := whole(members, voters, fewestServers); err != nil {
+		return err
+	}
+	if err := t.untilFree(ctx, t.TTL); err != nil {
+		return err
+	}
+	list := shapes(len(members))
+	s := list[(t.Number-1)%len(list)]
+	step := "1 part the servers, " + s.words(members)
+	// The case names the shape for judges.
+	t.record(history.Event{Actor: "probe", Op: history.OpStep, Type: history.Info, Step: step, Case: s.name})
+	t.Progress(step, time.Time{})
+	cuts := &cuts{t: t}
+	defer func() { err = errors.Join(err, cuts.heal(ctx)) }()
+	a, b, err := t.takeSides(ctx, cuts, members, s)
+	if err != nil {
+		return err
+	}
+	if err := t.part(ctx, cuts, members, s); err != nil {
+		return err
+	}
+	t.step("2 both sides ask for the lock")
+	t.compete(ctx, settleLimit, []*party{a, b}, func(*party) {})
+	if err := t.unrecorded(); err != nil {
+		return err
+	}
+	return t.rejoin(ctx, cuts, a, b)
+}
+
+// rejoin heals, waits until the service works again, and leaves the lock free.
+func (t *Trial) rejoin(ctx context.Context, cuts *cuts, parties ...*party) error {
+	t.step("3 heal")
+	if err := cuts.heal(ctx); err != nil {
+		return err
+	}
+	if err := t.untilServing(ctx); err != nil {
+		return err
+	}
+	for _, p := range parties {
+		if !p.hold.Token.IsZero() {
+			p.release(ctx)
+		}
+		// An attempt that was given up may still be under way in it.
+		if err := p.kill(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
