@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -119,7 +120,15 @@ func (p Process) Open() (int, error) {
 }
 
 // BootID identifies this boot of the kernel.
-func BootID() (string, error) {
+func BootID() (string, error) { return bootID() }
+
+// Neither changes in the life of a process, and both lie on the way of every order.
+var (
+	bootID      = sync.OnceValues(readBootID)
+	machineRoot = sync.OnceValue(readMachineRoot)
+)
+
+func readBootID() (string, error) {
 	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return "", fmt.Errorf("read boot id: %w", err)
@@ -130,7 +139,9 @@ func BootID() (string, error) {
 // MachineRoot reports that this process is uid 0 of the machine, as far as the
 // map of its user namespace shows it. Root of a user namespace that maps another
 // uid is an ordinary user to the rest of the kernel.
-func MachineRoot() bool {
+func MachineRoot() bool { return machineRoot() }
+
+func readMachineRoot() bool {
 	if os.Geteuid() != 0 {
 		return false
 	}
