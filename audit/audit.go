@@ -160,6 +160,12 @@ func Run(ctx context.Context, p *plan.Plan, planYAML []byte, o Options) (dir str
 	}
 	stage := newStage(p, o.PlanPath, schedule, w)
 	err = runProbes(ctx, stage, schedule, w, o)
+	if err == nil && ctx.Err() == nil && !passive(schedule) {
+		// "As it was before" is said only after looking.
+		if sick := stage.healthy(ctx); sick != nil {
+			err = fmt.Errorf("check health after the audit: %w", sick)
+		}
+	}
 	err = errors.Join(err, stage.close(ctx))
 
 	status := record.Complete

@@ -43,6 +43,7 @@ func figures() []figure {
 		{"pause/length-busy", pauseLengthBusy},
 		{"pause/kill-both", killBoth},
 		{"agent/size", agentSize},
+		{"five-steps", fiveSteps},
 		{"checker", checker},
 	}
 }

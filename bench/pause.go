@@ -34,10 +34,8 @@ func newLab(ctx context.Context) (*lab, error) {
 	if l.memory, err = os.MkdirTemp("/dev/shm", "lockaudit-bench-"); err != nil {
 		return nil, errors.Join(fmt.Errorf("make state directory in memory: %w", err), os.RemoveAll(dir))
 	}
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", l.exe, "github.com/lockaudit/lockaudit/cmd/lockaudit-agent")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, errors.Join(fmt.Errorf("build agent: %w: %s", err, out), l.close())
+	if err := l.build(ctx, "lockaudit-agent"); err != nil {
+		return nil, errors.Join(err, l.close())
 	}
 	return l, nil
 }

@@ -45,9 +45,9 @@ func joined(run record.Run) wholeRun {
 		w.seq = append(w.seq, p.Seq)
 	}
 	for i, p := range all {
-		p.Event.Seq = i + 1
+		p.Seq = i + 1
 		if p.Call != 0 {
-			p.Event.Call = renumbered[origin{p.probe, p.Call}]
+			p.Call = renumbered[origin{p.probe, p.Call}]
 		}
 		w.events = append(w.events, p.Event)
 	}

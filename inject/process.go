@@ -101,9 +101,9 @@ func readSmall(path string, buf []byte) ([]byte, error) {
 func (p Process) Open() (int, error) {
 	fd, err := unix.PidfdOpen(p.PID, 0)
 	switch {
-	case err == unix.ESRCH:
+	case errors.Is(err, unix.ESRCH):
 		return -1, fmt.Errorf("open process %d: %w", p.PID, ErrGone)
-	case err == unix.ENOSYS:
+	case errors.Is(err, unix.ENOSYS):
 		return -1, fmt.Errorf("open process %d: no pidfd, kernel 5.3 or later is needed: %w", p.PID, ErrUnsupported)
 	case err != nil:
 		return -1, fmt.Errorf("open process %d: %w", p.PID, err)

@@ -62,6 +62,10 @@ func hintFor(err error) string {
 		return "run lockaudit heal on that node, as the user that the agent runs as"
 	case errors.Is(err, inject.ErrUnsupported):
 		return "lockaudit doctor says what this machine and these privileges can do"
+	case errors.Is(err, inject.ErrRefused):
+		return "this protects what keeps a node and the way to it alive; choose another target"
+	case errors.Is(err, inject.ErrGone):
+		return "check the process id, as this machine's /proc shows it"
 	case errors.Is(err, os.ErrNotExist):
 		return "check the path"
 	case errors.Is(err, audit.ErrInterrupted), errors.Is(err, context.Canceled):
