@@ -228,6 +228,16 @@ func runProbes(ctx context.Context, stage *stage, s Schedule, w *record.Writer, 
 	return nil
 }
 
+// hopeless: the next probe could only fail in the same way.
+func hopeless(err error) bool {
+	for _, reason := range []error{ErrUnreachable, ErrNoClient, probes.ErrTTL, probes.ErrRecord} {
+		if errors.Is(err, reason) {
+			return true
+		}
+	}
+	return false
+}
+
 // runProbe returns an error only if the audit cannot go on.
 func runProbe(ctx context.Context, stage *stage, probe probes.Probe, i int, s Schedule, w *record.Writer, o Options) error {
 	trials := s.Trials
@@ -259,8 +269,7 @@ func runProbe(ctx context.Context, stage *stage, probe probes.Probe, i int, s Sc
 	var fatal error
 	if failed != nil {
 		result.Err = failed.Error()
-		// The next probe could only fail in the same way.
-		if errors.Is(failed, ErrUnreachable) || errors.Is(failed, ErrNoClient) || errors.Is(failed, probes.ErrTTL) {
+		if hopeless(failed) {
 			fatal = fmt.Errorf("%s: %w", probe.Name, failed)
 		}
 	}

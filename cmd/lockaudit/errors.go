@@ -48,6 +48,8 @@ func hintFor(err error) string {
 		return p.Hint
 	case errors.Is(err, audit.ErrUnsafe):
 		return "lockaudit plan prints what the audit would do; raise safety.max_fault in the plan if that is acceptable"
+	case errors.Is(err, probes.ErrRecord):
+		return "make room on that disk, or name another directory with --runs"
 	case errors.Is(err, probes.ErrTTL):
 		return "set lock.ttl to the lease that the service grants; etcd's least is 1.5 times its election timeout, in whole seconds"
 	case errors.Is(err, record.ErrNotRun):
