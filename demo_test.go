@@ -100,6 +100,9 @@ func TestDemo(t *testing.T) {
 				if !strings.Contains(section, "│ "+letter+" │") || !strings.Contains(section, "items tested") {
 					t.Errorf("%s: no letter %s with its coverage:\n%s", lab, letter, section)
 				}
+				if fenced := strings.Contains(section, "✓ pass │ are fencing tokens enforced"); fenced != (letter == "A") {
+					t.Errorf("%s: fencing passes: %v:\n%s", lab, fenced, section)
+				}
 				if letter == "F" && !strings.Contains(section, "→ accepted (stale") {
 					t.Errorf("%s: the accepted stale write is not shown:\n%s", lab, section)
 				}
