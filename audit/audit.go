@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lockaudit/lockaudit/agent"
 	"github.com/lockaudit/lockaudit/plan"
 	"github.com/lockaudit/lockaudit/probes"
 	"github.com/lockaudit/lockaudit/record"
@@ -230,7 +231,7 @@ func runProbes(ctx context.Context, stage *stage, s Schedule, w *record.Writer, 
 
 // hopeless: the next probe could only fail in the same way.
 func hopeless(err error) bool {
-	for _, reason := range []error{ErrUnreachable, ErrNoClient, probes.ErrTTL, probes.ErrRecord} {
+	for _, reason := range []error{ErrUnreachable, ErrNoClient, probes.ErrTTL, probes.ErrRecord, agent.ErrJournal} {
 		if errors.Is(err, reason) {
 			return true
 		}

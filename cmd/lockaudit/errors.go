@@ -60,6 +60,10 @@ func hintFor(err error) string {
 		return "check lock.endpoints, tls and the password as seen from that node, and that the client's program is on its PATH or beside the agent"
 	case errors.Is(err, audit.ErrUnreachable):
 		return "lockaudit doctor PLAN tries every node"
+	case errors.Is(err, agent.ErrJournal):
+		return "make room where the agent's state directory is, or set LOCKAUDIT_STATE on that node"
+	case errors.Is(err, agent.ErrBusy):
+		return "another audit is at work on that node; wait for it, or find its agent with the pid above"
 	case errors.Is(err, agent.ErrRevertFailed):
 		return "run lockaudit heal on that node, as the user that the agent runs as"
 	case errors.Is(err, inject.ErrUnsupported):
