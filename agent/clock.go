@@ -3,17 +3,19 @@ package agent
 import (
 	"time"
 
+	"github.com/lockaudit/lockaudit/inject"
+
 	"golang.org/x/sys/unix"
 )
 
-// rawNow reads CLOCK_MONOTONIC_RAW, on which all deadlines are: CLOCK_MONOTONIC
-// and BOOTTIME are slewed by NTP and by our own clock-drift fault.
-func rawNow() time.Duration { return clock(unix.CLOCK_MONOTONIC_RAW) }
+// rawNow is the clock of all deadlines.
+func rawNow() time.Duration { return inject.Now() }
 
-func clock(id int32) time.Duration {
+// monoNow is the clock on which kernel timers can run.
+func monoNow() time.Duration {
 	var ts unix.Timespec
-	if err := unix.ClockGettime(id, &ts); err != nil {
-		panic("clock_gettime: " + err.Error()) // these clocks exist on every Linux
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		panic("clock_gettime: " + err.Error()) // it exists on every Linux
 	}
 	return time.Duration(ts.Nano())
 }

@@ -19,6 +19,8 @@ var (
 	ErrClosed = errors.New("agent connection closed")
 	// ErrGuardLost: the guard died during the order; its faults are being undone.
 	ErrGuardLost = errors.New("guard lost")
+	// ErrJournal: the fault could not be journalled, so it was not injected.
+	ErrJournal = errors.New("nothing was injected, the journal cannot be kept")
 	// ErrBusy: another agent owns the state directory.
 	ErrBusy = errors.New("state directory is in use by a running agent")
 	// ErrUnknownProc: no client process with this name.
@@ -42,6 +44,7 @@ func codes() []code {
 	return []code{
 		{"revert-failed", ErrRevertFailed},
 		{"guard-lost", ErrGuardLost},
+		{"journal", ErrJournal},
 		{"unsupported", inject.ErrUnsupported},
 		{"refused", inject.ErrRefused},
 		{"gone", inject.ErrGone},

@@ -58,7 +58,10 @@ func (g *guard) inject(ctx context.Context, s inject.Spec) (Fault, error) {
 	g.mu.Unlock()
 
 	h.fault.Effect, err = h.kind.Inject(ctx, p)
-	h.fault.InjectedAt = rawNow()
+	h.fault.InjectedAt = h.fault.Effect.Since
+	if h.fault.InjectedAt == 0 {
+		h.fault.InjectedAt = rawNow()
+	}
 	h.fault.Deadline = h.fault.InjectedAt + s.For
 	if err != nil {
 		_, undo := g.end(context.WithoutCancel(ctx), h)

@@ -42,7 +42,7 @@ func (j *journal) write(p inject.Plan) (err error) {
 	tmp := j.path(p.ID) + ".tmp"
 	defer func() {
 		if err != nil {
-			err = errors.Join(fmt.Errorf("write journal: %w", err), remove(tmp), remove(j.path(p.ID)))
+			err = errors.Join(fmt.Errorf("%w: %w", ErrJournal, err), remove(tmp), remove(j.path(p.ID)))
 		}
 	}()
 	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)

@@ -150,7 +150,7 @@ func TestOneAgentPerStateDirectory(t *testing.T) {
 // TestFullDisk: no journal entry, no fault.
 func TestFullDisk(t *testing.T) {
 	dir, pid := stateDir(t), victim(t)
-	script := `mount -t tmpfs -o size=64k tmpfs "$LOCKAUDIT_STATE" && mkdir -p "$LOCKAUDIT_STATE/faults" && echo "pid 0" > "$LOCKAUDIT_STATE/lock" && { cat /dev/zero > "$LOCKAUDIT_STATE/fill" 2>/dev/null; exec "$0"; }`
+	script := `mount -t tmpfs -o size=64k,mode=700 tmpfs "$LOCKAUDIT_STATE" && mkdir -p "$LOCKAUDIT_STATE/faults" && echo "pid 0" > "$LOCKAUDIT_STATE/lock" && { cat /dev/zero > "$LOCKAUDIT_STATE/fill" 2>/dev/null; exec "$0"; }`
 	c := dial(t, testCommand(t, dir, "unshare", "--mount", "--map-root-user", "sh", "-c", script))
 	if _, err := c.Inject(testCtx(t), pauseSpec(pid, time.Second)); err == nil || !strings.Contains(err.Error(), "no space left") {
 		t.Errorf("inject with a full disk: %v", err)

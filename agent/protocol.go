@@ -140,7 +140,7 @@ type Fault struct {
 	ID     string        `json:"id"`
 	Plan   inject.Plan   `json:"plan"`
 	Effect inject.Effect `json:"effect"`
-	// InjectedAt is when the fault was seen in effect and Deadline when it ends by
+	// InjectedAt is when the fault took effect and Deadline when it ends by
 	// itself, both on the node's CLOCK_MONOTONIC_RAW, in nanoseconds.
 	InjectedAt time.Duration `json:"injected_at"`
 	Deadline   time.Duration `json:"deadline"`

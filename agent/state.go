@@ -14,14 +14,21 @@ import (
 )
 
 // StateDir is where the journal lies unless told otherwise: $LOCKAUDIT_STATE,
-// else /var/lib/lockaudit-agent for the machine's root, else the user's state
-// directory. Root of a user namespace is a user.
+// else /run/lockaudit-agent for the machine's root, else the user's runtime
+// directory, else the user's state directory. Root of a user namespace is a user.
+//
+// /run lives as long as the boot, and so do the kernel objects of a fault: a
+// journal that outlived them could only mislead. It is in memory, which takes two
+// disk flushes off the way of every order.
 func StateDir() (string, error) {
 	if d := os.Getenv("LOCKAUDIT_STATE"); d != "" {
 		return filepath.Abs(d)
 	}
 	if inject.MachineRoot() {
-		return "/var/lib/lockaudit-agent", nil
+		return "/run/lockaudit-agent", nil
+	}
+	if d := os.Getenv("XDG_RUNTIME_DIR"); d != "" {
+		return filepath.Join(d, "lockaudit-agent"), nil
 	}
 	if d := os.Getenv("XDG_STATE_HOME"); d != "" {
 		return filepath.Join(d, "lockaudit-agent"), nil
@@ -37,11 +44,18 @@ func StateDir() (string, error) {
 // guard by inheritance and thus held until both are gone. Within the wait it
 // lets the guard of an agent that has just died finish its reverts.
 func lockState(dir string, wait time.Duration) (*os.File, error) {
-	if err := os.MkdirAll(filepath.Join(dir, "faults"), 0o700); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make state directory: %w; set LOCKAUDIT_STATE to a directory of yours", err)
 	}
-	if err := os.Chmod(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make state directory private: %w", err)
+	// A directory that was there before may be somebody else's, so its mode is
+	// checked and never changed.
+	if st, err := os.Stat(dir); err != nil {
+		return nil, fmt.Errorf("check state directory: %w", err)
+	} else if st.Mode().Perm()&0o022 != 0 {
+		return nil, fmt.Errorf("check state directory: others may write to %s (mode %04o); set LOCKAUDIT_STATE to a directory of yours", dir, st.Mode().Perm())
+	}
+	if err := os.MkdirAll(filepath.Join(dir, "faults"), 0o700); err != nil {
+		return nil, fmt.Errorf("make state directory: %w", err)
 	}
 	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {

@@ -81,7 +81,7 @@ func (t *timers) arm() {
 		if left > 2*time.Millisecond {
 			left = left * 9 / 10
 		}
-		at := clock(unix.CLOCK_MONOTONIC) + max(left, 0)
+		at := monoNow() + max(left, 0)
 		spec.Value = unix.NsecToTimespec(max(int64(at), 1))
 	}
 	// Fails only on a bad descriptor or time; neither can be.

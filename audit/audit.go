@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lockaudit/lockaudit/agent"
 	"github.com/lockaudit/lockaudit/plan"
 	"github.com/lockaudit/lockaudit/probes"
 	"github.com/lockaudit/lockaudit/record"
@@ -179,6 +180,12 @@ func Run(ctx context.Context, p *plan.Plan, planYAML []byte, o Options) (dir str
 	}
 	stage := newStage(p, o.PlanPath, schedule, w)
 	err = runProbes(ctx, stage, schedule, w, o)
+	if err == nil && ctx.Err() == nil && !passive(schedule) {
+		// "As it was before" is said only after looking.
+		if sick := stage.healthy(ctx); sick != nil {
+			err = fmt.Errorf("check health after the audit: %w", sick)
+		}
+	}
 	err = errors.Join(err, stage.close(ctx))
 
 	status := record.Complete
@@ -239,6 +246,16 @@ func runProbes(ctx context.Context, stage *stage, s Schedule, w *record.Writer, 
 	return nil
 }
 
+// hopeless: the next probe could only fail in the same way.
+func hopeless(err error) bool {
+	for _, reason := range []error{ErrUnreachable, ErrNoClient, probes.ErrTTL, probes.ErrRecord, agent.ErrJournal} {
+		if errors.Is(err, reason) {
+			return true
+		}
+	}
+	return false
+}
+
 // runProbe returns an error only if the audit cannot go on.
 func runProbe(ctx context.Context, stage *stage, probe probes.Probe, i int, s Schedule, w *record.Writer, o Options) error {
 	trials := s.TrialsOf(probe)
@@ -267,8 +284,7 @@ func runProbe(ctx context.Context, stage *stage, probe probes.Probe, i int, s Sc
 	var fatal error
 	if failed != nil {
 		result.Err = failed.Error()
-		// The next probe could only fail in the same way.
-		if errors.Is(failed, ErrUnreachable) || errors.Is(failed, ErrNoClient) || errors.Is(failed, probes.ErrTTL) {
+		if hopeless(failed) {
 			fatal = fmt.Errorf("%s: %w", probe.Name, failed)
 		}
 	}

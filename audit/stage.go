@@ -20,7 +20,7 @@ import (
 // through a jump host takes seconds.
 const (
 	reachLimit = 30 * time.Second
-	startLimit = 20 * time.Second
+	startLimit = 10 * time.Second
 	closeLimit = 20 * time.Second
 )
 

@@ -83,10 +83,10 @@ func mutex() porcupine.Model {
 		Init: func() any { return "" },
 		Step: func(state, input, _ any) (bool, any) {
 			call := input.(history.Event)
-			switch {
-			case call.Op == history.OpAcquire:
+			switch call.Op {
+			case history.OpAcquire:
 				return state == "", call.Actor
-			case call.Op == history.OpRelease:
+			case history.OpRelease:
 				return state == call.Actor, ""
 			}
 			return state == call.Actor, state

@@ -33,7 +33,9 @@ func playRole(role string) {
 	runtime.LockOSThread()
 	// The instrument must not wait for a core after the pause is over: what it
 	// would then measure is the machine's load. Without the permission it does.
-	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, -20)
+	_ = unix.SchedSetAttr(0, &unix.SchedAttr{
+		Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1, Flags: unix.SCHED_FLAG_RESET_ON_FORK,
+	}, 0)
 	ask := make(chan struct{})
 	go func() {
 		for in := bufio.NewScanner(os.Stdin); in.Scan(); {

@@ -46,6 +46,7 @@ func figures() []figure {
 		{"partition/ends", partitionEnds},
 		{"partition/cost", partitionCost},
 		{"agent/size", agentSize},
+		{"five-steps", fiveSteps},
 		{"checker", checker},
 	}
 }

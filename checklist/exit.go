@@ -73,7 +73,10 @@ func AtLeast(letter, least string) bool {
 
 // Covers reports whether as much was tested as is wanted.
 func (w Want) Covers(g Grade) bool {
-	return (!w.Critical || len(g.UntestedCritical) == 0) && (!w.All || g.Tested >= g.Items) && g.Tested >= w.Tested
+	if w.Critical && len(g.UntestedCritical) > 0 || w.All && g.Tested < g.Items {
+		return false
+	}
+	return g.Tested >= w.Tested
 }
 
 // ExitStatus maps a judged run to the exit status.

@@ -75,4 +75,8 @@ type Effect struct {
 	Seen string `json:"seen"`
 	// Count is the number of objects in the state described.
 	Count int `json:"count"`
+	// Since is when an injected fault took effect, on the clock of Now, if that was
+	// before Inject could read it back; the deadline counts from it. 0: not known,
+	// and it counts from the return of Inject.
+	Since time.Duration `json:"since,omitempty"`
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -100,9 +101,9 @@ func readSmall(path string, buf []byte) ([]byte, error) {
 func (p Process) Open() (int, error) {
 	fd, err := unix.PidfdOpen(p.PID, 0)
 	switch {
-	case err == unix.ESRCH:
+	case errors.Is(err, unix.ESRCH):
 		return -1, fmt.Errorf("open process %d: %w", p.PID, ErrGone)
-	case err == unix.ENOSYS:
+	case errors.Is(err, unix.ENOSYS):
 		return -1, fmt.Errorf("open process %d: no pidfd, kernel 5.3 or later is needed: %w", p.PID, ErrUnsupported)
 	case err != nil:
 		return -1, fmt.Errorf("open process %d: %w", p.PID, err)
@@ -119,7 +120,15 @@ func (p Process) Open() (int, error) {
 }
 
 // BootID identifies this boot of the kernel.
-func BootID() (string, error) {
+func BootID() (string, error) { return bootID() }
+
+// Neither changes in the life of a process, and both lie on the way of every order.
+var (
+	bootID      = sync.OnceValues(readBootID)
+	machineRoot = sync.OnceValue(readMachineRoot)
+)
+
+func readBootID() (string, error) {
 	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return "", fmt.Errorf("read boot id: %w", err)
@@ -130,7 +139,9 @@ func BootID() (string, error) {
 // MachineRoot reports that this process is uid 0 of the machine, as far as the
 // map of its user namespace shows it. Root of a user namespace that maps another
 // uid is an ordinary user to the rest of the kernel.
-func MachineRoot() bool {
+func MachineRoot() bool { return machineRoot() }
+
+func readMachineRoot() bool {
 	if os.Geteuid() != 0 {
 		return false
 	}

@@ -19,6 +19,9 @@ import (
 var (
 	// ErrSkip: the probe cannot be carried out on this deployment; the error says why.
 	ErrSkip = errors.New("not possible here")
+	// ErrRecord: an event could not be recorded. What is not recorded must not be
+	// done, so the audit is over.
+	ErrRecord = errors.New("the record cannot be kept")
 	// ErrTTL: the service grants another lease than the plan asks for, so that no
 	// verdict about the plan's lease could be right.
 	ErrTTL = errors.New("lease is not granted as asked")
@@ -192,7 +195,7 @@ func (t *Trial) record(e history.Event) history.Event {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		if t.broken == nil {
-			t.broken = fmt.Errorf("record event: %w", err)
+			t.broken = fmt.Errorf("%w: %w", ErrRecord, err)
 		}
 	}
 	return out
@@ -223,8 +226,5 @@ func (t *Trial) finish() {
 // event that could not be recorded.
 func (p Probe) Run(ctx context.Context, t *Trial) error {
 	defer t.finish()
-	if err := p.Trial(ctx, t); err != nil {
-		return err
-	}
-	return t.unrecorded()
+	return errors.Join(p.Trial(ctx, t), t.unrecorded())
 }

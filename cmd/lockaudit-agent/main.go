@@ -38,8 +38,9 @@ Commands:
   version   print the version
 
 Environment:
-  LOCKAUDIT_STATE   the state directory; else /var/lib/lockaudit-agent for root
-                    and ~/.local/state/lockaudit-agent for anybody else
+  LOCKAUDIT_STATE   the state directory; else /run/lockaudit-agent for root
+                    and lockaudit-agent in $XDG_RUNTIME_DIR, or else in
+                    ~/.local/state, for anybody else
 
 Examples:
   sudo lockaudit-agent heal

@@ -48,6 +48,8 @@ func hintFor(err error) string {
 		return p.Hint
 	case errors.Is(err, audit.ErrUnsafe):
 		return "lockaudit plan prints what the audit would do; raise safety.max_fault in the plan if that is acceptable"
+	case errors.Is(err, probes.ErrRecord):
+		return "make room on that disk, or name another directory with --runs"
 	case errors.Is(err, probes.ErrTTL):
 		return "set lock.ttl to the lease that the service grants; etcd's least is 1.5 times its election timeout, in whole seconds"
 	case errors.Is(err, record.ErrNotRun):
@@ -58,10 +60,18 @@ func hintFor(err error) string {
 		return "check lock.endpoints, tls and the password as seen from that node, and that the client's program is on its PATH or beside the agent"
 	case errors.Is(err, audit.ErrUnreachable):
 		return "lockaudit doctor PLAN tries every node"
+	case errors.Is(err, agent.ErrJournal):
+		return "make room where the agent's state directory is, or set LOCKAUDIT_STATE on that node"
+	case errors.Is(err, agent.ErrBusy):
+		return "another audit is at work on that node; wait for it, or find its agent with the pid above"
 	case errors.Is(err, agent.ErrRevertFailed):
 		return "run lockaudit heal on that node, as the user that the agent runs as"
 	case errors.Is(err, inject.ErrUnsupported):
 		return "lockaudit doctor says what this machine and these privileges can do"
+	case errors.Is(err, inject.ErrRefused):
+		return "this protects what keeps a node and the way to it alive; choose another target"
+	case errors.Is(err, inject.ErrGone):
+		return "check the process id, as this machine's /proc shows it"
 	case errors.Is(err, os.ErrNotExist):
 		return "check the path"
 	case errors.Is(err, audit.ErrInterrupted), errors.Is(err, context.Canceled):

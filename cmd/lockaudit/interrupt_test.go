@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -23,16 +24,7 @@ import (
 // a record that can be read.
 func TestStopAtEveryStep(t *testing.T) {
 	bin := buildAgent(t)
-	build := exec.Command("go", "build", "-o", filepath.Join(bin, "lockaudit"), ".")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
-	// Lock clients run unprivileged and must reach the program.
-	for _, dir := range []string{bin, filepath.Dir(bin)} {
-		if err := os.Chmod(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
+	buildAuditor(t, bin)
 	address := redisServer(t)
 	for _, step := range []string{"1 acquire lock on A", "2 pause A", "waiting for the lease", "4 resume A", "5 A writes"} {
 		for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGKILL} {
@@ -41,7 +33,92 @@ func TestStopAtEveryStep(t *testing.T) {
 	}
 }
 
+// buildAuditor builds lockaudit where lock clients, which run unprivileged, reach it.
+func buildAuditor(t *testing.T, bin string) {
+	t.Helper()
+	build := exec.Command("go", "build", "-o", filepath.Join(bin, "lockaudit"), ".")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	for _, dir := range []string{bin, filepath.Dir(bin)} {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func stopAt(t *testing.T, bin, address, step string, sig syscall.Signal) {
+	a := startAudit(t, bin, address)
+	a.until(step)
+	if err := a.cmd.Process.Signal(sig); err != nil {
+		t.Fatal(err)
+	}
+	err := a.wait()
+	var ended *exec.ExitError
+	if sig != syscall.SIGKILL && (!errors.As(err, &ended) || ended.ExitCode() != exitCouldNotRun) {
+		t.Errorf("exit: %v, want status %d\n%s", err, exitCouldNotRun, a.said.String())
+	}
+	noneLeft(t, a.mark)
+	left, err := os.ReadDir(filepath.Join(a.dir, "state", "faults"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("the agent's journal: %v, %v; want it empty", left, err)
+	}
+	want := record.Interrupted
+	if sig == syscall.SIGKILL {
+		want = record.Running
+	}
+	if run := a.record(); run.Manifest.Status != want || len(run.Manifest.Residue) > 0 {
+		t.Errorf("status %q, residue %v; want %q and none", run.Manifest.Status, run.Manifest.Residue, want)
+	}
+}
+
+// TestKeepersKilled kills agent and guard together in the middle of a pause. The
+// kernel resumes the client, and the auditor, which cannot know that, must not say
+// so: the status is 4 until somebody has looked.
+func TestKeepersKilled(t *testing.T) {
+	bin := buildAgent(t)
+	buildAuditor(t, bin)
+	a := startAudit(t, bin, redisServer(t))
+	a.until("waiting for the lease")
+	keepers := a.pids("lockaudit-agent", "lockaudit-guard")
+	if len(keepers) != 2 {
+		t.Fatalf("agent and guard: %v", keepers)
+	}
+	for _, pid := range keepers {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err := a.wait()
+	var ended *exec.ExitError
+	if !errors.As(err, &ended) || ended.ExitCode() != exitFaultRemains {
+		t.Errorf("exit: %v, want status %d\n%s", err, exitFaultRemains, a.said.String())
+	}
+	if run := a.record(); len(run.Manifest.Residue) != 1 || !strings.Contains(run.Manifest.Residue[0].Remove, "lockaudit heal") {
+		t.Errorf("residue %v, want the pause and how to remove it", run.Manifest.Residue)
+	}
+	noneLeft(t, a.mark) // a client that was still stopped could not have ended
+	for i, want := range []string{"reverted", "nothing to heal"} {
+		heal := exec.Command(filepath.Join(bin, "lockaudit"), "heal")
+		heal.Env = a.cmd.Env
+		out, err := heal.CombinedOutput()
+		if err != nil || !strings.Contains(string(out), want) {
+			t.Errorf("heal, time %d: %v, want %q in:\n%s", i+1, err, want, out)
+		}
+	}
+}
+
+// audited is an audit of a local Redis that has been started.
+type audited struct {
+	t         *testing.T
+	dir, mark string
+	cmd       *exec.Cmd
+	stderr    io.Reader
+	said      bytes.Buffer
+}
+
+func startAudit(t *testing.T, bin, address string) *audited {
+	t.Helper()
 	dir := t.TempDir()
 	mark := "LOCKAUDIT_TEST_MARK=" + dir
 	plan := fmt.Sprintf(`
@@ -65,54 +142,53 @@ probes: [pause-holder-past-ttl]
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	var said bytes.Buffer
-	lines := bufio.NewScanner(io.TeeReader(stderr, &said))
-	found := false
-	for lines.Scan() {
-		if strings.Contains(lines.Text(), step) {
-			found = true
-			break
-		}
-	}
-	if err := cmd.Process.Signal(sig); err != nil {
-		t.Fatal(err)
-	}
-	_, _ = io.Copy(io.Discard, io.TeeReader(stderr, &said))
-	err = cmd.Wait()
-	if !found {
-		t.Fatalf("the audit never came to %q: %v\n%s", step, err, said.String())
-	}
-	var ended *exec.ExitError
-	if sig != syscall.SIGKILL && (!errors.As(err, &ended) || ended.ExitCode() != exitCouldNotRun) {
-		t.Errorf("exit: %v, want status %d\n%s", err, exitCouldNotRun, said.String())
-	}
-	noneLeft(t, mark)
-	left, err := os.ReadDir(filepath.Join(dir, "state", "faults"))
-	if err != nil || len(left) > 0 {
-		t.Errorf("the agent's journal: %v, %v; want it empty", left, err)
-	}
-	checkRecord(t, dir, sig)
+	return &audited{t: t, dir: dir, mark: mark, cmd: cmd, stderr: stderr}
 }
 
-func checkRecord(t *testing.T, dir string, sig syscall.Signal) {
-	runs, err := filepath.Glob(filepath.Join(dir, "runs", "*-stop"))
+// until reads the progress up to the step.
+func (a *audited) until(step string) {
+	a.t.Helper()
+	for lines := bufio.NewScanner(io.TeeReader(a.stderr, &a.said)); lines.Scan(); {
+		if strings.Contains(lines.Text(), step) {
+			return
+		}
+	}
+	a.t.Fatalf("the audit never came to %q: %v\n%s", step, a.cmd.Wait(), a.said.String())
+}
+
+func (a *audited) wait() error {
+	_, _ = io.Copy(&a.said, a.stderr)
+	return a.cmd.Wait()
+}
+
+// record loads the run, which must have kept what happened up to then.
+func (a *audited) record() record.Run {
+	a.t.Helper()
+	runs, err := filepath.Glob(filepath.Join(a.dir, "runs", "*-stop"))
 	if err != nil || len(runs) != 1 {
-		t.Fatalf("run directories: %v, %v", runs, err)
+		a.t.Fatalf("run directories: %v, %v", runs, err)
 	}
 	run, err := record.Load(runs[0])
 	if err != nil {
-		t.Fatal(err)
-	}
-	want := record.Interrupted
-	if sig == syscall.SIGKILL {
-		want = record.Running
-	}
-	if run.Manifest.Status != want || len(run.Manifest.Residue) > 0 {
-		t.Errorf("status %q, residue %v; want %q and none", run.Manifest.Status, run.Manifest.Residue, want)
+		a.t.Fatal(err)
 	}
 	if len(run.Histories["pause-holder-past-ttl"]) == 0 {
-		t.Error("the record up to the stop was not kept")
+		a.t.Error("the record up to the stop was not kept")
 	}
+	return run
+}
+
+// pids of the audit's own processes with one of these names.
+func (a *audited) pids(names ...string) []int {
+	var out []int
+	for _, stat := range marked(a.mark) {
+		var pid int
+		var comm string
+		if _, err := fmt.Sscanf(stat, "%d %s", &pid, &comm); err == nil && slices.Contains(names, strings.Trim(comm, "()")) {
+			out = append(out, pid)
+		}
+	}
+	return out
 }
 
 // noneLeft waits until no process carries the mark in its environment.

@@ -42,9 +42,13 @@ probe by probe. No node is contacted.`,
 func printPlan(cmd *cobra.Command, p *plan.Plan, s audit.Schedule) {
 	out := cmd.OutOrStdout()
 	fmt.Fprintf(out, "%s: %s lock %s, lease %s, for %s\n", p.Name, p.Lock.Backend, p.Lock.Key, p.Lock.TTL, p.Lock.Purpose)
-	fmt.Fprintf(out, "  endpoints  %s\n", strings.Join(p.Lock.Endpoints, ", "))
+	fmt.Fprintf(out, "  endpoints  %s\n", strings.Join(redacted(p.Lock.Endpoints), ", "))
 	if p.Resource != nil {
-		fmt.Fprintf(out, "  resource   %s %s\n", p.Resource.Kind, p.Resource.URL)
+		where := append([]string{}, p.Resource.Endpoints...)
+		if p.Resource.URL != "" {
+			where = append(where, p.Resource.URL)
+		}
+		fmt.Fprintf(out, "  resource   %s %s\n", p.Resource.Kind, strings.Join(redacted(where), ", "))
 	} else {
 		fmt.Fprintf(out, "  resource   none: fencing cannot be tested\n")
 	}
@@ -71,4 +75,13 @@ func times(n int) string {
 		return "once"
 	}
 	return fmt.Sprintf("%d times", n)
+}
+
+// redacted returns addresses without the passwords that they may carry.
+func redacted(addresses []string) []string {
+	var out []string
+	for _, a := range addresses {
+		out = append(out, plan.RedactURL(a))
+	}
+	return out
 }

@@ -7,7 +7,7 @@ Description=practice ledger that enforces fencing tokens
 [Service]
 DynamicUser=yes
 StateDirectory=ledger
-ExecStart=/usr/local/bin/locklab serve ledger --listen $1:8080 --dir /var/lib/ledger --variant ordered
+ExecStart=/usr/local/bin/locklab serve ledger --listen $1:8080 --data /var/lib/ledger --variant ordered
 Restart=on-failure
 [Install]
 WantedBy=multi-user.target

@@ -14,6 +14,10 @@ import (
 // held is what this process has stopped for one plan.
 type held struct {
 	targets []*target
+	// last is when the latest stop signal had been sent. The target runs no
+	// instruction of its own after that, though it takes until its next turn on a
+	// core to be seen in state T.
+	last time.Duration
 }
 
 // Inject stops the processes of the plan, parents first, and then whatever they
@@ -108,6 +112,7 @@ func (f *Fault) stop(id string, h *held, p inject.Process) error {
 		t.close()
 		return err
 	}
+	h.last = inject.Now()
 	f.owner[p] = id
 	h.targets = append(h.targets, t)
 	return nil
@@ -127,7 +132,7 @@ func stoppedEffect(h *held) (inject.Effect, error) {
 	if n == 0 {
 		return inject.Effect{}, fmt.Errorf("inject pause: every process ended: %w", inject.ErrGone)
 	}
-	return inject.Effect{Seen: fmt.Sprintf("%d of %d processes in state T", n, len(h.targets)), Count: n}, nil
+	return inject.Effect{Seen: fmt.Sprintf("%d of %d processes in state T", n, len(h.targets)), Count: n, Since: h.last}, nil
 }
 
 func sameBoot(p inject.Plan) error {
