@@ -53,10 +53,24 @@ func (l Lab) planText(via []string) string {
 	} else {
 		line("clients: {builtin: true}")
 	}
+	line("measure_for: 3s")
 	line("nodes:                   # via: how lockaudit runs its agent there")
 	for _, n := range l.Nodes() {
 		command := append(append([]string{}, via...), n.Name, "--")
 		line("  - {name: %s, roles: [%s], via: [%s]}", n.Name, n.Role, quoted(command))
+	}
+	if l.Signals {
+		// A failover does not depend on signals, and the other labs have one; watching
+		// for signals takes its time instead, so that the demo stays short.
+		line("probes:                  # all but isolate-lock-leader")
+		for _, p := range []string{
+			"inspect-deployment", "measure-network", "measure-pauses", "measure-acquire", "contend", "token-battery",
+			"replay-operation", "crash-holder", "pause-holder-past-ttl", "lost-update", "partition-holder-past-ttl",
+			"lose-node", "double-execution", "partition-lock-servers",
+		} {
+			line("  - %s", p)
+		}
+		return b.String()
 	}
 	line("probes: all")
 	return b.String()
