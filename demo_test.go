@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -83,39 +84,54 @@ func (u user) run(t *testing.T, program string, args ...string) (string, int) {
 	return out.String(), cmd.ProcessState.ExitCode()
 }
 
-// TestDemo is `make demo`: every lab is audited and gets its right grade, with
-// the accepted stale write as evidence, for root and for an ordinary user.
+// TestDemo is `make demo`: every lab is audited and gets its right grade and its
+// right verdict on every item, with the accepted stale write as evidence, for root
+// and for an ordinary user. A demo that did not show all of it is repeated, because
+// a machine may stand still; a wrong verdict is not.
 func TestDemo(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Fatal("this test changes users and must be run as root")
 	}
+	const attempts = 3
 	bin := programs(t)
 	for name, uid := range map[string]int{"root": 0, "unprivileged": nobody} {
 		t.Run(name, func(t *testing.T) {
-			u := newUser(t, bin, uid)
-			out, status := u.run(t, "locklab", "demo")
-			if status != 0 {
-				t.Fatalf("exit status %d\n%s", status, out)
-			}
-			for _, l := range lab.All() {
-				section := between(out, "=== "+l.Name+":", "\nrun ")
-				if !strings.Contains(section, "│ "+l.Letter+" │") || !strings.Contains(section, "items tested") {
-					t.Errorf("%s: no letter %s with its coverage:\n%s", l.Name, l.Letter, section)
+			for n := 1; n <= attempts; n++ {
+				missing := demo(t, newUser(t, bin, uid))
+				if len(missing) == 0 || t.Failed() {
+					return
 				}
-				if l.Letter == "F" && !strings.Contains(section, "→ accepted (stale") {
-					t.Errorf("%s: the accepted stale write is not shown:\n%s", l.Name, section)
-				}
+				t.Logf("attempt %d did not show everything:\n%s", n, strings.Join(missing, "\n"))
 			}
-			calibrated(t, filepath.Join(u.home, "runs"))
-			if _, repair, _ := strings.Cut(out, "=== the repair: "); !strings.Contains(repair, "F → A") || !strings.Contains(strings.Join(strings.Fields(repair), " "), "fencing_enforced fail, harm seen → pass") {
-				t.Errorf("the demo does not end with the repair:\n%s", repair)
-			}
-			runs, err := filepath.Glob(filepath.Join(u.home, "runs", "*", "report.json"))
-			if err != nil || len(runs) != len(lab.All()) {
-				t.Errorf("reports kept: %v, %v; want %d", runs, err, len(lab.All()))
-			}
+			t.Errorf("no demo of %d showed everything", attempts)
 		})
 	}
+}
+
+// demo runs it once and returns what it did not show; what is wrong fails the test.
+func demo(t *testing.T, u user) (missing []string) {
+	out, status := u.run(t, "locklab", "demo")
+	c := calibrate(t, filepath.Join(u.home, "runs"))
+	if len(c.wrong) > 0 {
+		t.Errorf("wrong verdicts:\n%s", strings.Join(c.wrong, "\n"))
+	}
+	missing = c.unshown
+	if status != 0 {
+		return append(missing, fmt.Sprintf("exit status %d\n%s", status, out))
+	}
+	for _, l := range lab.All() {
+		section := between(out, "=== "+l.Name+":", "\nrun ")
+		if !strings.Contains(section, "│ "+l.Letter+" │") || !strings.Contains(section, "items tested") {
+			t.Errorf("%s: no letter %s with its coverage:\n%s", l.Name, l.Letter, section)
+		}
+		if l.Letter == "F" && !strings.Contains(section, "→ accepted (stale") {
+			missing = append(missing, fmt.Sprintf("%s: the accepted stale write is not shown:\n%s", l.Name, section))
+		}
+	}
+	if _, repair, _ := strings.Cut(out, "=== the repair: "); !strings.Contains(repair, "F → A") || !strings.Contains(strings.Join(strings.Fields(repair), " "), "fencing_enforced fail, harm seen → pass") {
+		missing = append(missing, "the demo does not end with the repair:\n"+repair)
+	}
+	return missing
 }
 
 func between(s, from, to string) string {
