@@ -125,7 +125,7 @@ func (j *journal) dropUnfinished() error {
 
 func decodeEntry(id string, b []byte) (inject.Plan, error) {
 	var e entry
-	if err := decodeStrict(b, &e); err != nil {
+	if err := inject.DecodeStrict(b, &e); err != nil {
 		return inject.Plan{}, fmt.Errorf("decode journal entry: %w", err)
 	}
 	switch {

@@ -9,6 +9,8 @@ import (
 	"io"
 	"sync"
 	"unicode/utf8"
+
+	"github.com/lockaudit/lockaudit/inject"
 )
 
 func newData(b []byte) *data {
@@ -52,7 +54,7 @@ func readLines(r io.Reader, fn func([]byte) error) error {
 
 func decodeOrder(line []byte) (order, error) {
 	var o order
-	if err := decodeStrict(line, &o); err != nil {
+	if err := inject.DecodeStrict(line, &o); err != nil {
 		return order{}, fmt.Errorf("decode order: %w", err)
 	}
 	return o, nil
@@ -64,20 +66,6 @@ func decodeMessage(line []byte) (message, error) {
 		return message{}, fmt.Errorf("decode message %.200q: %w", line, err)
 	}
 	return m, nil
-}
-
-// decodeStrict refuses unknown fields: an order that is half understood must not
-// be half carried out.
-func decodeStrict(b []byte, v any) error {
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		return err
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return errors.New("data after the object")
-	}
-	return nil
 }
 
 // lineWriter writes one JSON value a line from a goroutine of its own, so that a

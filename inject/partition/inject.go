@@ -38,7 +38,7 @@ func (f *Fault) Inject(ctx context.Context, p inject.Plan) (inject.Effect, error
 	fail := func(err error) (inject.Effect, error) {
 		return inject.Effect{}, fmt.Errorf("inject partition: %w", err)
 	}
-	if err := errors.Join(ctx.Err(), sameBoot(p)); err != nil {
+	if err := errors.Join(ctx.Err(), p.SameBoot()); err != nil {
 		return fail(err)
 	}
 	c, err := f.decoded(p.Spec.Params)

@@ -1,11 +1,8 @@
 package partition
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -45,7 +42,7 @@ func (n *Netns) UnmarshalJSON(b []byte) error {
 	if len(b) > 0 && b[0] == '"' {
 		return json.Unmarshal(b, &n.Path)
 	}
-	if err := strict(b, &n.Process); err != nil {
+	if err := inject.DecodeStrict(b, &n.Process); err != nil {
 		return fmt.Errorf("netns: %w", err)
 	}
 	if n.Process.PID <= 0 {
@@ -112,7 +109,7 @@ func decodeParams(b []byte) (cut, error) {
 		return cut{}, tooMany(fmt.Sprintf("%d kB of params", len(b)>>10))
 	}
 	var p Params
-	if err := strict(b, &p); err != nil {
+	if err := inject.DecodeStrict(b, &p); err != nil {
 		return cut{}, err
 	}
 	c := cut{direction: p.Direction, Netns: p.Netns}
@@ -161,18 +158,6 @@ func decodeParams(b []byte) (cut, error) {
 
 func tooMany(what string) error {
 	return fmt.Errorf("%s: at most %d peers and %d kB of params; name networks instead of addresses: %w", what, MaxPeers, maxParams>>10, inject.ErrRefused)
-}
-
-func strict(b []byte, v any) error {
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		return err
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return errors.New("data after the object")
-	}
-	return nil
 }
 
 // list joins words, and says how many there are instead of naming very many.

@@ -142,7 +142,7 @@ func objects(p cut, ns namespaceRef, devices []string) []string {
 
 func decodeUndo(b []byte) (undo, error) {
 	var u undo
-	if err := strict(b, &u); err != nil {
+	if err := inject.DecodeStrict(b, &u); err != nil {
 		return undo{}, fmt.Errorf("undo: %w", err)
 	}
 	if u.Namespace.Inode == 0 {
@@ -160,12 +160,4 @@ func (f *Fault) decoded(params []byte) (cut, error) {
 		return last.cut, nil
 	}
 	return decodeParams(params)
-}
-
-func sameBoot(p inject.Plan) error {
-	boot, err := inject.BootID()
-	if err == nil && boot != p.BootID {
-		err = fmt.Errorf("the plan is of boot %q, this is %s: %w", p.BootID, boot, inject.ErrGone)
-	}
-	return err
 }

@@ -127,7 +127,7 @@ func bytesInWords(n uint64) string {
 // recoverPlan works from the plan alone, mostly to find that the kernel has done
 // it: with its owner the table is gone.
 func recoverPlan(ctx context.Context, p inject.Plan) (inject.Effect, error) {
-	if err := sameBoot(p); errors.Is(err, inject.ErrGone) {
+	if err := p.SameBoot(); errors.Is(err, inject.ErrGone) {
 		return inject.Effect{Seen: "of an earlier boot, nothing of it exists any more"}, nil
 	} else if err != nil {
 		return inject.Effect{}, err

@@ -29,7 +29,7 @@ func (f *Fault) Inject(ctx context.Context, p inject.Plan) (inject.Effect, error
 	if err != nil {
 		return fail(err)
 	}
-	if err := sameBoot(p); err != nil {
+	if err := p.SameBoot(); err != nil {
 		return fail(err)
 	}
 	h := &held{}
@@ -133,14 +133,6 @@ func stoppedEffect(h *held) (inject.Effect, error) {
 		return inject.Effect{}, fmt.Errorf("inject pause: every process ended: %w", inject.ErrGone)
 	}
 	return inject.Effect{Seen: fmt.Sprintf("%d of %d processes in state T", n, len(h.targets)), Count: n, Since: h.last}, nil
-}
-
-func sameBoot(p inject.Plan) error {
-	boot, err := inject.BootID()
-	if err == nil && boot != p.BootID {
-		err = fmt.Errorf("the plan is of boot %q, this is %s: %w", p.BootID, boot, inject.ErrGone)
-	}
-	return err
 }
 
 // ticksNow is the time since boot in clock ticks, as field 22 counts it. Linux

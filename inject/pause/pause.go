@@ -10,12 +10,10 @@
 package pause
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"sync"
 	"time"
 
@@ -118,7 +116,7 @@ func (f *Fault) Prepare(ctx context.Context, s inject.Spec) (inject.Plan, error)
 
 func decodeParams(b []byte) (Params, error) {
 	var p Params
-	if err := strict(b, &p); err != nil {
+	if err := inject.DecodeStrict(b, &p); err != nil {
 		return Params{}, err
 	}
 	if p.PID <= 0 {
@@ -129,7 +127,7 @@ func decodeParams(b []byte) (Params, error) {
 
 func decodeUndo(b []byte) (undo, error) {
 	var u undo
-	if err := strict(b, &u); err != nil {
+	if err := inject.DecodeStrict(b, &u); err != nil {
 		return undo{}, fmt.Errorf("undo: %w", err)
 	}
 	for _, p := range u.Processes {
@@ -138,16 +136,4 @@ func decodeUndo(b []byte) (undo, error) {
 		}
 	}
 	return u, nil
-}
-
-func strict(b []byte, v any) error {
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		return err
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return errors.New("data after the object")
-	}
-	return nil
 }

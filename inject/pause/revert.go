@@ -64,7 +64,7 @@ func (f *Fault) recover(ctx context.Context, p inject.Plan) (inject.Effect, erro
 	if err != nil {
 		return inject.Effect{}, err
 	}
-	if err := sameBoot(p); errors.Is(err, inject.ErrGone) {
+	if err := p.SameBoot(); errors.Is(err, inject.ErrGone) {
 		return inject.Effect{Seen: "of an earlier boot, nothing of it exists any more"}, nil
 	} else if err != nil {
 		return inject.Effect{}, err
