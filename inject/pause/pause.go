@@ -93,12 +93,12 @@ func (f *Fault) Prepare(ctx context.Context, s inject.Spec) (inject.Plan, error)
 		return fail(err)
 	}
 	plan := inject.Plan{Spec: s, BootID: boot}
-	guarded, err := ancestors()
+	protected, err := inject.NewProtected()
 	if err != nil {
 		return fail(err)
 	}
 	for i, m := range ps {
-		err := stoppable(m, guarded)
+		err := stoppable(m, protected)
 		if i > 0 && errors.Is(err, inject.ErrGone) {
 			continue // a descendant that was short
 		}

@@ -10,57 +10,15 @@ import (
 	"github.com/lockaudit/lockaudit/inject"
 )
 
-// ancestors are this process (the guard), its agent, and all above: stopping one
-// of them would stop the hand that holds the fault, or the way to it.
-func ancestors() (map[int]bool, error) {
-	out := map[int]bool{}
-	for pid := os.Getpid(); pid > 0 && !out[pid]; {
-		out[pid] = true
-		s, err := inject.ReadStat(pid)
-		if errors.Is(err, inject.ErrGone) {
-			break // a parent outside this pid namespace's /proc
-		}
-		if err != nil {
-			return nil, err
-		}
-		pid = s.PPID
-	}
-	return out, nil
-}
-
 // stoppable refuses what must never be stopped, by the rules of the design.
-func stoppable(m member, guarded map[int]bool) error {
-	refuse := func(why string) error {
-		return fmt.Errorf("process %d (%s) %s: %w", m.PID, m.Comm, why, inject.ErrRefused)
+func stoppable(m member, protected inject.Protected) error {
+	if err := protected.Refuse(m.PID, m.Stat); err != nil {
+		return err
 	}
-	switch {
-	case m.PID == 1:
-		return refuse("is init")
-	case m.Kernel():
-		return refuse("is a kernel thread")
-	case guarded[m.PID]:
-		return refuse("is the agent, its guard or an ancestor of them")
-	case protectedName(m.Comm):
-		return refuse("keeps the node and the way to it alive")
-	case m.Stopped():
-		return refuse("is stopped already, and not by us")
+	if m.Stopped() {
+		return fmt.Errorf("process %d (%s) is stopped already, and not by us: %w", m.PID, m.Comm, inject.ErrRefused)
 	}
 	return signallable(m)
-}
-
-// protectedName knows remote access, init and what runs containers. The kernel
-// cuts names at 15 bytes.
-func protectedName(comm string) bool {
-	for _, prefix := range []string{"sshd", "systemd", "containerd", "lockaudit-agent", "lockaudit-guard"} {
-		if strings.HasPrefix(comm, prefix) {
-			return true
-		}
-	}
-	switch comm {
-	case "init", "dockerd", "kubelet", "crio", "conmon", "podman", "runc", "dbus-daemon", "dbus-broker":
-		return true
-	}
-	return false
 }
 
 // signallable checks that we may signal the target, and that the kernel may do so
