@@ -22,7 +22,7 @@ var layers = map[string][]string{
 	"locks":      {"history", "facts"},
 	"resources":  {"history"},
 	"clients":    {"locks", "resources", "history", "facts"},
-	"inject":     {},
+	"inject":     {"inject/target"},
 	"measure":    {"history"},
 	"agent":      {"inject", "measure"},
 	"plan":       {"locks", "resources"},
@@ -39,8 +39,8 @@ var layers = map[string][]string{
 	"bench":               {"*"},
 }
 
-// conformance suites are test code in packages of their own.
-var suites = map[string]bool{"locks/locktest": true, "resources/resourcetest": true, "inject/injecttest": true}
+// conformance suites and fixtures are test code in packages of their own.
+var suites = map[string]bool{"locks/locktest": true, "resources/resourcetest": true, "inject/injecttest": true, "inject/target/systemdtest": true}
 
 func TestImportsFollowTheTable(t *testing.T) {
 	checked := 0
