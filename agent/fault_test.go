@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/lockaudit/lockaudit/inject"
+	"github.com/lockaudit/lockaudit/inject/all"
 	"github.com/lockaudit/lockaudit/inject/pause"
 )
 
@@ -25,7 +26,7 @@ func TestOrders(t *testing.T) {
 	}
 	h := c.Hello()
 	if h.Version != Version || h.AgentVersion != "test" || h.PID == 0 || h.GuardPID == 0 || h.GuardPID == h.PID ||
-		h.BootID == "" || h.StateDir != dir || len(h.Kinds) != 1 || !h.Kinds[0].Supported {
+		h.BootID == "" || h.StateDir != dir || len(h.Kinds) != len(all.Faults())+1 || !h.Kinds[0].Supported {
 		t.Errorf("hello: %+v", h)
 	}
 	ctx := testCtx(t)
@@ -132,13 +133,18 @@ func TestKilled(t *testing.T) {
 		{"SIGTERM guard", time.Hour, func(h Hello) { kill(h.GuardPID, syscall.SIGTERM) }, 10 * time.Second, false},
 		{"SIGSTOP agent", time.Second, func(h Hello) { kill(h.PID, syscall.SIGSTOP) }, 10 * time.Second, false},
 		{"SIGSTOP guard", time.Second, func(h Hello) { kill(h.GuardPID, syscall.SIGSTOP) }, 10 * time.Second, false},
+		{"SIGSTOP both", time.Second, func(h Hello) { kill(h.PID, syscall.SIGSTOP); kill(h.GuardPID, syscall.SIGSTOP) }, 20 * time.Second, true},
 	} {
 		t.Run(x.name, func(t *testing.T) {
+			t.Parallel()
 			dir, pid := stateDir(t), victim(t)
 			c := dial(t, testCommand(t, dir))
 			f := mustInject(t, c, pid, x.duration)
 			x.hit(c.Hello())
 			within(t, x.limit, "the target runs", func() bool { return !stopped(pid) })
+			if x.name == "SIGSTOP both" {
+				within(t, 30*time.Second, "the agent has ended, though nobody continues it", func() bool { return gone(c.Hello().PID) })
+			}
 			kill(c.Hello().PID, syscall.SIGCONT)
 			if x.lost {
 				err := c.Close()

@@ -29,6 +29,7 @@ type guard struct {
 	order   []inject.Fault
 	journal *journal
 	timers  *timers
+	deadman *deadman
 	out     *lineWriter
 	found   []Recovered
 
@@ -54,8 +55,13 @@ func Guard(ctx context.Context, in io.Reader, out io.Writer, o GuardOptions) err
 		return fmt.Errorf("start guard: %w", err)
 	}
 	defer t.close()
+	d, err := newDeadman()
+	if err != nil {
+		return fmt.Errorf("start guard: %w", err)
+	}
+	defer d.close()
 	g := &guard{
-		kinds: byKind(o.Faults), order: o.Faults, timers: t, active: map[string]*held{},
+		kinds: byKind(o.Faults), order: o.Faults, timers: t, deadman: d, active: map[string]*held{},
 		journal: &journal{dir: filepath.Join(o.StateDir, "faults"), step: o.step},
 	}
 	g.found, err = recoverAll(context.WithoutCancel(ctx), g.journal, g.kinds)

@@ -57,6 +57,8 @@ func (g *guard) inject(ctx context.Context, s inject.Spec) (Fault, error) {
 	g.active[p.ID] = h // from here on revertAll knows it
 	g.mu.Unlock()
 
+	// Stopped in the middle of the injection, it may have the fault in effect.
+	g.deadman.expect(p.ID, rawNow()+s.For+patience+guardSlack)
 	h.fault.Effect, err = h.kind.Inject(ctx, p)
 	h.fault.InjectedAt = h.fault.Effect.Since
 	if h.fault.InjectedAt == 0 {
@@ -67,6 +69,7 @@ func (g *guard) inject(ctx context.Context, s inject.Spec) (Fault, error) {
 		_, undo := g.end(context.WithoutCancel(ctx), h)
 		return Fault{}, errors.Join(err, undo)
 	}
+	g.deadman.expect(p.ID, h.fault.Deadline+guardSlack)
 	h.timer = g.timers.set(h.fault.Deadline, func() { g.expire(h) })
 	g.journal.step("injected")
 	return h.fault, nil
@@ -131,6 +134,8 @@ func (g *guard) revert(ctx context.Context, id string) (inject.Effect, error) {
 func (g *guard) end(ctx context.Context, h *held) (inject.Effect, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	// A revert may take its time, also past the deadline.
+	g.deadman.expect(h.fault.ID, max(h.fault.Deadline, rawNow()+patience)+guardSlack)
 	e, err := h.kind.Revert(ctx, h.fault.Plan)
 	if err == nil {
 		err = g.settle(h)
@@ -144,6 +149,7 @@ func (g *guard) end(ctx context.Context, h *held) (inject.Effect, error) {
 
 // settle forgets a fault whose revert was read back.
 func (g *guard) settle(h *held) error {
+	g.deadman.met(h.fault.ID) // before the disk, which may be slow
 	g.journal.step("reverted")
 	g.timers.stop(h.timer)
 	if err := g.journal.remove(h.fault.ID); err != nil {

@@ -26,7 +26,9 @@ type keeper struct {
 	lock   *os.File
 	notify func(Notice)
 	first  Hello
-	done   chan struct{}
+	// deadman ends this agent if it is stopped; its guard has one of its own.
+	deadman *deadman
+	done    chan struct{}
 
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced at every change below
@@ -53,8 +55,13 @@ func openKeeper(argv []string, dir string, lock *os.File, notify func(Notice)) (
 		argv: argv, dir: dir, lock: lock, notify: notify, done: make(chan struct{}),
 		changed: make(chan struct{}), active: map[string]*Fault{}, ended: map[string]ended{},
 	}
+	var err error
+	if k.deadman, err = newDeadman(); err != nil {
+		return nil, err
+	}
 	g, hello, err := k.startGuard()
 	if err != nil {
+		k.deadman.close()
 		return nil, err
 	}
 	k.first = hello
@@ -77,6 +84,7 @@ func (r Recovered) end() ended {
 // left in effect or three guards in a row died young.
 func (k *keeper) run(g *guardProc) {
 	defer close(k.done)
+	defer k.deadman.close()
 	young := 0
 	for {
 		born := time.Now()
@@ -97,6 +105,7 @@ func (k *keeper) run(g *guardProc) {
 				k.giveUp(fmt.Errorf("%w: three guards in a row: %s", ErrGuardLost, g.end))
 				return
 			}
+			k.allow(recovering)
 			if g, hello, err = k.startGuard(); err == nil {
 				k.adopt(hello.Recovered)
 				break
@@ -178,6 +187,7 @@ func (k *keeper) remember(id string, e ended) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	delete(k.active, id)
+	k.deadman.met(id)
 	if _, again := k.ended[id]; !again {
 		k.oldest = append(k.oldest, id)
 	}
@@ -218,6 +228,7 @@ func (k *keeper) list() []Fault {
 func (k *keeper) close() error {
 	k.mu.Lock()
 	k.closing = true
+	k.allowLocked(patience + grace)
 	if k.cur != nil {
 		k.cur.closeOrders()
 	}

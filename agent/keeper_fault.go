@@ -30,9 +30,24 @@ func (k *keeper) inject(ctx context.Context, s inject.Spec) (Fault, error) {
 	defer k.mu.Unlock()
 	if _, over := k.ended[f.ID]; !over { // the notice of its end may have been faster
 		k.active[f.ID] = &f
+		k.deadman.expect(f.ID, f.Deadline+agentSlack)
 		k.expect(g, f.ID, f.Deadline+grace, false)
 	}
 	return f, nil
+}
+
+// allow gives what is about to be ended some time past its deadline, before the
+// kernel takes this agent for dead.
+func (k *keeper) allow(d time.Duration) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.allowLocked(d)
+}
+
+func (k *keeper) allowLocked(d time.Duration) {
+	for id, f := range k.active {
+		k.deadman.expect(id, max(f.Deadline, rawNow()+d)+agentSlack)
+	}
 }
 
 // expect kills the guard if the fault has not been reported ended at an instant
@@ -68,6 +83,7 @@ func (k *keeper) revert(ctx context.Context, id string) (inject.Effect, error) {
 	case !on:
 		return inject.Effect{}, fmt.Errorf("revert %q: %w", id, ErrUnknownFault)
 	}
+	k.allow(patience + grace)
 	_, r, err := k.call(ctx, order{Op: opRevert, Fault: id}, patience+grace)
 	switch {
 	case errors.Is(err, ErrUnknownFault), errors.Is(err, ErrGuardLost):

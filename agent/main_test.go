@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/lockaudit/lockaudit/inject"
+	"github.com/lockaudit/lockaudit/inject/all"
 	"github.com/lockaudit/lockaudit/inject/pause"
 
 	"go.uber.org/goleak"
@@ -37,7 +38,7 @@ func TestMain(m *testing.M) {
 	switch {
 	case err != nil:
 	case len(os.Args) > 1 && os.Args[1] == "guard":
-		o := GuardOptions{StateDir: dir, Faults: []inject.Fault{pause.New()}, step: crashStep}
+		o := GuardOptions{StateDir: dir, Faults: append(all.Faults(), slow{}), step: crashStep}
 		err = Guard(ctx, os.Stdin, os.Stdout, o)
 	default:
 		err = Serve(ctx, os.Stdin, os.Stdout, Options{Version: "test", StateDir: dir})
