@@ -74,7 +74,7 @@ func (f *Fault) Inject(ctx context.Context, p inject.Plan) (inject.Effect, error
 func newDescendants(ctx context.Context, h *held, seen map[int]bool) ([]inject.Process, error) {
 	var out []inject.Process
 	for _, t := range h.targets {
-		kids, err := children(ctx, t.PID)
+		kids, err := inject.Children(ctx, t.PID)
 		if err != nil {
 			return nil, err
 		}

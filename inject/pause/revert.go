@@ -112,7 +112,7 @@ func (f *Fault) strays(ctx context.Context, u undo) ([]inject.Process, error) {
 		if s, err := inject.ReadStat(queue[0].PID); err != nil || s.StartTime != queue[0].StartTime {
 			continue // gone: the number is not ours to look below
 		}
-		kids, err := children(ctx, queue[0].PID)
+		kids, err := inject.Children(ctx, queue[0].PID)
 		if err != nil {
 			return nil, err
 		}
