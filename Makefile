@@ -21,10 +21,11 @@ build:
 demo: build
 	./bin/locklab demo
 
-# What the tests need and Go does not bring: a Redis, and a browser that looks at the
-# reports.
+# What the tests need and Go does not bring: a Redis, a browser that looks at the
+# reports, and a systemd whose units are disturbed.
 deps:
 	@for p in redis-server chromium; do command -v $$p >/dev/null || missing="$$missing $$p"; done; \
+	test -x /lib/systemd/systemd || missing="$$missing systemd"; \
 	test -z "$$missing" || { \
 	  test "$$(id -u)" = 0 || { echo "make: missing; run: sudo apt-get install$$missing" >&2; exit 1; }; \
 	  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing fonts-dejavu-core; }

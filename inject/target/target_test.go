@@ -56,6 +56,12 @@ func runWith(t *testing.T, f *os.File) int {
 func start(t *testing.T, cmd *exec.Cmd) int {
 	t.Helper()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	return startWith(t, cmd)
+}
+
+// startWith starts a command that leads a process group.
+func startWith(t *testing.T, cmd *exec.Cmd) int {
+	t.Helper()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
