@@ -2,7 +2,6 @@ package checklist
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/lockaudit/lockaudit/history"
 	"github.com/lockaudit/lockaudit/record"
@@ -203,47 +202,4 @@ func (s fiveSteps) timeline(staleNote string) []Evidence {
 	}
 	out = append(out, s.cite(s.resume, "")...)
 	return append(out, s.cite(s.aStale, staleNote)...)
-}
-
-// noticed returns the first event after B's grant that shows that A knows by its
-// own doing, and not by a refusal of service or resource; nil if there is none.
-func (s fiveSteps) noticed() *history.Event {
-	for i, e := range s.events {
-		if e.Actor != "a" || e.Seq <= end(s.bGrant) {
-			continue
-		}
-		if e.Op == history.OpLost || e.Op == history.OpStatus && e.Type == history.OK && e.Holding != nil && !*e.Holding {
-			return &s.events[i]
-		}
-	}
-	return nil
-}
-
-// overlap is how long A believed that it held while B held. open: A did not notice
-// by itself: the record ends, the script has it release the lock, or a refusal
-// tells it. Without that it would have gone on, so the true time is longer.
-func (s fiveSteps) overlap() (d time.Duration, open bool) {
-	for _, o := range history.Belief(s.events) {
-		if o.Believer != "a" || o.Holder != "b" || o.Duration() < d {
-			continue
-		}
-		d, open = o.Duration(), o.Open || s.noticed() == nil
-	}
-	return d, open
-}
-
-// BeliefOverlap is the longest time in the run during which a paused holder
-// believed that it held the lock while another client held it. open: it was still
-// believing when the trial ended, so the true time is longer. ok is false if no
-// trial came that far.
-func BeliefOverlap(run record.Run) (d time.Duration, open, ok bool) {
-	for _, s := range allFiveSteps(run) {
-		if s.resume == nil {
-			continue
-		}
-		if have, unfinished := s.overlap(); have > d || !ok {
-			d, open, ok = have, unfinished, true
-		}
-	}
-	return d, open, ok
 }

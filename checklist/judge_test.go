@@ -177,6 +177,59 @@ func TestNoticeInTime(t *testing.T) {
 	}
 }
 
+// TestNoticeWhenCutOff: a holder that runs can stop before B is granted the lock, and
+// one that says it still holds after that is late, also where the pause went well.
+func TestNoticeWhenCutOff(t *testing.T) {
+	item, _ := ByID("notices_loss")
+	isLost := func(e history.Event) bool { return e.Op == history.OpLost && e.Actor == "a" }
+	load := func() (record.Run, time.Duration) {
+		run := load(t, filepath.Join("testdata", "notices_loss", "pass"))
+		for _, e := range run.Histories[cutHolder] {
+			if e.Actor == "b" && e.Op == history.OpAcquire && e.Type == history.OK {
+				return run, e.At
+			}
+		}
+		t.Fatal("the fixture has no grant of B")
+		return run, 0
+	}
+	for _, c := range []struct {
+		after time.Duration // after B's grant; the lease is 2 s
+		want  Outcome
+		says  string
+	}{
+		{-time.Millisecond, Pass, "A noticed by itself"}, // the pause's trial is the worse one
+		{time.Second, Pass, "after B was granted the lock"},
+		{time.Second + time.Millisecond, Warn, "after B was granted the lock"},
+	} {
+		run, granted := load()
+		run = alter(run, cutHolder, isLost, func(e *history.Event) { e.At = granted + c.after })
+		for i := range run.Histories[cutHolder] { // in the order of the clock
+			if e := &run.Histories[cutHolder][i]; isLost(*e) && c.after > 0 {
+				e.Seq = len(run.Histories[cutHolder]) + 1
+			}
+		}
+		if f := judge(item, run); f.Outcome != c.want || !strings.Contains(f.Summary, c.says) {
+			t.Errorf("%v after B's grant: %s: %s", c.after, f.Outcome, f.Summary)
+		}
+	}
+	run, granted := load()
+	run = alter(run, cutHolder, isLost, func(e *history.Event) {
+		holds := true
+		e.Op, e.Type, e.Holding, e.At = history.OpStatus, history.OK, &holds, granted+1800*time.Millisecond
+	})
+	f := judge(item, run)
+	if f.Outcome != Warn || !strings.Contains(f.Summary, "did not notice by itself within 1.8 s") {
+		t.Errorf("holding after B's grant: %s: %s", f.Outcome, f.Summary)
+	}
+	if o, ok := BeliefOverlap(run); !ok || !o.Open || o.For != 1800*time.Millisecond || o.Probe != cutHolder {
+		t.Errorf("belief: %+v", o)
+	}
+	delete(run.Histories, cutHolder)
+	if f := judge(item, run); f.Outcome != Pass || !strings.Contains(f.Summary, "cut off was not tested") {
+		t.Errorf("only paused: %s: %s", f.Outcome, f.Summary)
+	}
+}
+
 func TestNoDoubleGrantNeedsAFault(t *testing.T) {
 	item, _ := ByID("no_double_grant")
 	run := load(t, filepath.Join("testdata", "no_double_grant", "pass"))

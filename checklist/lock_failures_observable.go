@@ -192,5 +192,6 @@ func judgeKind(complete []trial, kind, key string) kindVerdict {
 		name := slices.Min(slices.Collect(maps.Keys(maybe)))
 		return kindVerdict{ambiguous, fmt.Sprintf("%s changed each time, and neither its name nor the amount ties it to the lock", last.maybe[name]), nil}
 	}
-	return kindVerdict{isSilent, fmt.Sprintf("the %s told nothing of %d refused acquires", kind, refusals), nil}
+	evidence := complete[0].stillness(kind)
+	return kindVerdict{isSilent, fmt.Sprintf("the %s told nothing of %d refused acquires", kind, refusals), evidence}
 }

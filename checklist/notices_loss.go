@@ -15,9 +15,9 @@ func noticesLoss() Item {
 		Question: "does the holder notice in time that it lost the lock?",
 		Why:      "Until it notices, it goes on as if it held the lock: two clients do the work of one. Noticing shortens that and never prevents it.",
 		Severity: Minor,
-		Probes:   []string{pauseHolder},
+		Probes:   []string{pauseHolder, cutHolder},
 		Fix: map[string]string{
-			"etcd":  "Watch Session.Done() and stop the work when it closes; check the monotonic clock against the lease before each write.",
+			"etcd":  "Watch Session.Done() and stop the work when it closes, and do not rely on it alone: until a lease's first renewal is answered, etcd's client allows the dial timeout and a second, however short the lease is. Check the monotonic clock against the lease before each write.",
 			"redis": "Redis tells nobody that a key expired. Renew from a timer of a third of the TTL, treat a refused renewal as loss, and check the monotonic clock against the lease before each write.",
 			"":      "Compare the monotonic clock with the end of the lease before each write, and stop when the client library reports the loss.",
 		},
@@ -36,9 +36,10 @@ type noticing struct {
 // judgeNotice reports the worst trial: one late notice is what an operator will
 // meet some day.
 func judgeNotice(run record.Run) Finding {
-	all := allFiveSteps(run)
+	all := bothSteps(run)
 	f := Finding{Trials: Trials{Of: len(all)}, Summary: pauseHolder + " was not run"}
 	var shown []noticing
+	untested := map[string]string{pauseHolder: notRun(run, pauseHolder), cutHolder: notRun(run, cutHolder)}
 	for _, s := range all {
 		missing, ok := s.outlived()
 		if ok && !s.complete {
@@ -46,8 +47,10 @@ func judgeNotice(run record.Run) Finding {
 		}
 		if !ok {
 			f.Summary, f.Evidence = missing, s.timeline("")
+			untested[s.probe] = missing
 			continue
 		}
+		delete(untested, s.probe)
 		shown = append(shown, s.noticing(lease(run, s.aGrant)))
 	}
 	if len(shown) == 0 {
@@ -71,28 +74,59 @@ func judgeNotice(run record.Run) Finding {
 			f.Trials.Shown++
 		}
 	}
+	if why, missing := untested[cutHolder]; missing && !worst.late {
+		f.Summary += "; a holder that is cut off was not tested (" + why + ")"
+	}
+	if why, missing := untested[pauseHolder]; missing && !worst.late {
+		f.Summary += "; a holder that is paused was not tested (" + why + ")"
+	}
 	return f
 }
 
-// noticing: in time is within half a lease after the pause, because a client that
-// renews every third of it has had to ask the service by then.
+// noticing: in time is within half a lease, because a client that renews every third
+// of it has had to ask the service by then. A holder that was paused can ask from
+// its resumption on; one that is cut off runs, so that B's grant counts.
 func (s fiveSteps) noticing(ttl time.Duration) noticing {
 	overlap, open := s.overlap()
 	n := noticing{overlap: overlap, late: true}
 	n.evidence = append(s.cite(s.bGrant, "from here A's belief is wrong"), s.cite(s.resume, "")...)
+	from, since := s.resume, "it was resumed"
+	if s.fault == cutOff() {
+		from, since = s.bGrant, "B was granted the lock"
+	}
+	own := s.noticed()
+	switch {
+	case own == nil && s.fault == cutOff():
+		n.evidence = append(n.evidence, s.stillHolding()...)
+		n.summary = fmt.Sprintf("cut off, A did not notice by itself within %s that B had been granted the lock", Duration(overlap))
+		return n
+	case own == nil:
+		n.summary = "A never noticed by itself that B held the lock; left alone it would have gone on"
+		return n
+	}
+	n.evidence = append(n.evidence, s.quote(*own, "")...)
+	if own.At <= from.Done.At {
+		n.late = false
+		n.summary = fmt.Sprintf("cut off, A stopped by itself, %s before %s", Duration(from.Done.At-own.At), since)
+		return n
+	}
+	after := own.At - from.Done.At
+	n.late = after > ttl/2
 	belief := Duration(overlap)
 	if open {
 		belief = "at least " + belief
 	}
-	own := s.noticed()
-	if own == nil {
-		n.summary = "A never noticed by itself that B held the lock; left alone it would have gone on"
-		return n
-	}
-	after := max(0, own.At-s.resume.Done.At)
-	n.late = after > ttl/2
-	n.evidence = append(n.evidence, s.quote(*own, "")...)
-	n.summary = fmt.Sprintf("A noticed by itself, %s after it was resumed; it believed for %s that it held the lock while B held it",
-		Duration(after), belief)
+	n.summary = fmt.Sprintf("A noticed by itself, %s after %s; it believed for %s that it held the lock while B held it",
+		Duration(after), since, belief)
 	return n
+}
+
+// stillHolding cites the last time that A said it held the lock.
+func (s fiveSteps) stillHolding() []Evidence {
+	for _, e := range slices.Backward(s.events) {
+		if e.Actor == "a" && stillHolds(e) {
+			return s.quote(e, "B holds it")
+		}
+	}
+	return nil
 }

@@ -3,6 +3,7 @@ package checklist
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/lockaudit/lockaudit/history"
 )
@@ -98,6 +99,53 @@ func (s *showing) compare(t trial, c *calm, e history.Event, key string) {
 		words := fmt.Sprintf("the line %q in %s, %s after the first of %d refusals", cut(l.Text), refused.Source, Duration(l.Seen), refused.Refusals)
 		add(speaksOf(l, key), anyLine, words)
 	}
+}
+
+// stillNamed is how many of the series that stood still are named.
+const stillNamed = 3
+
+// stillness cites, for each source of a kind, what it did while acquires were
+// refused: which series stood still, or that a log gained no line of its own.
+func (t trial) stillness(kind string) []Evidence {
+	var out []Evidence
+	for _, c := range t.calls {
+		if !ok(c) || c.Done.Signal == nil || c.Done.Signal.Kind != kind || c.Done.Signal.Phase != history.PhaseRefused {
+			continue
+		}
+		s := c.Done.Signal
+		words := fmt.Sprintf("%d refused acquires in %s, and %s gained no line", s.Refusals, Duration(s.Over), s.Source)
+		switch {
+		case kind == history.KindMetrics:
+			words = fmt.Sprintf("%d refused acquires in %s, and of the %d series of %s none moved but those that move without them too%s",
+				s.Refusals, Duration(s.Over), s.Series, s.Source, stoodStill(s.Still))
+		case len(s.Lines) > 0:
+			words = fmt.Sprintf("%d refused acquires in %s, and %s gained only lines as it does without them: %q",
+				s.Refusals, Duration(s.Over), s.Source, cut(s.Lines[0].Text))
+		}
+		out = append(out, Evidence{Probe: t.probe, Trial: t.number, Seq: c.Done.Seq, At: c.Done.At, Actor: c.Done.Actor, Text: words})
+	}
+	return out
+}
+
+// stoodStill names some of the series that did not change, those of a lock first.
+func stoodStill(series []string) string {
+	if len(series) == 0 {
+		return ""
+	}
+	var locks, others []string
+	for _, name := range series {
+		if namesLock(name) {
+			locks = append(locks, name)
+		} else if !ofRuntime.MatchString(name) {
+			others = append(others, name)
+		}
+	}
+	named := append(locks, others...)
+	named = named[:min(len(named), stillNamed)]
+	if len(named) == 0 {
+		return ""
+	}
+	return "; among those that stood still: " + strings.Join(named, ", ")
 }
 
 func (t trial) signal(e history.Event, words string) []Evidence {

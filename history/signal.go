@@ -30,8 +30,12 @@ type Signal struct {
 	Refusals int           `json:"refusals,omitempty"`
 	// Moved are the metrics whose value changed, Lines the lines that were added.
 	Moved []Move `json:"moved,omitempty"`
-	Lines []Line `json:"lines,omitempty"`
-	// More counts the moves and lines that were left out of a long list.
+	// Still are series that were read and did not change, Series how many were read.
+	Still  []string `json:"still,omitempty"`
+	Series int      `json:"series,omitempty"`
+	Lines  []Line   `json:"lines,omitempty"`
+	// More counts the moves and lines that were left out of a long list; what Still
+	// leaves out follows from Series.
 	More int `json:"more,omitempty"`
 }
 

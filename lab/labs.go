@@ -47,8 +47,11 @@ type Lab struct {
 	// Split: the servers know nothing of each other and all answer to one virtual
 	// address, each to one of the clients.
 	Split bool
-	// Signals: the lock clients tell of failed acquires, in metrics and in a log.
-	Signals bool
+	// Signals: the plan names the lock clients' metrics and log. They tell of failed
+	// acquires there unless they are Silent, and then only of what succeeds.
+	Signals, Silent bool
+	// LocalExpiry: a client ends its hold by its own clock when it could not renew.
+	LocalExpiry bool
 	// Letter is the right grade, Exit the right exit status of the audit.
 	Letter string
 	Exit   int
@@ -58,7 +61,7 @@ type Lab struct {
 func All() []Lab {
 	return []Lab{
 		{
-			Name: "etcd-fenced", Backend: Etcd, Servers: 3, TLS: true, Ledger: ledger.Idempotent, Letter: "A", Exit: 0,
+			Name: "etcd-fenced", Backend: Etcd, Servers: 3, TLS: true, LocalExpiry: true, Ledger: ledger.Idempotent, Letter: "A", Exit: 0,
 			Teaches: "3 etcd, ordered fencing: the stale write of a paused holder is refused",
 		},
 		{
@@ -78,8 +81,16 @@ func All() []Lab {
 			Teaches: "2 Redis behind one virtual address, both in charge: the hourly job runs twice",
 		},
 		{
-			Name: "etcd-signals", Backend: Etcd, Servers: 3, TLS: true, Ledger: ledger.Idempotent, Signals: true, Letter: "A", Exit: 0,
+			Name: "etcd-signals", Backend: Etcd, Servers: 3, TLS: true, LocalExpiry: true, Ledger: ledger.Idempotent, Signals: true, Letter: "A", Exit: 0,
 			Teaches: "3 etcd, ordered fencing, and clients that tell of every acquire that failed",
+		},
+		{
+			Name: "etcd-silent", Backend: Etcd, Servers: 3, TLS: true, LocalExpiry: true, Ledger: ledger.Idempotent, Signals: true, Silent: true, Letter: "C", Exit: 1,
+			Teaches: "the same with metrics and a log that know only success: a refused acquire moves nothing",
+		},
+		{
+			Name: "etcd-5", Backend: Etcd, Servers: 5, TLS: true, LocalExpiry: true, Ledger: ledger.Idempotent, Letter: "A", Exit: 0,
+			Teaches: "5 etcd, parted in every shape, also the ring in which each server sees another majority",
 		},
 	}
 }

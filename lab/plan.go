@@ -33,6 +33,9 @@ func (l Lab) planText(via []string) string {
 	line("  endpoints: [%s]", quoted(l.Endpoints()))
 	line("  key: %s", Key)
 	line("  ttl: %s", TTL)
+	if l.LocalExpiry {
+		line("  options: {local_expiry: true}   # a client that cannot renew stops by its own clock")
+	}
 	line("  purpose: correctness   # a double grant would corrupt data, not only waste work")
 	if l.TLS {
 		line("  tls:                   # files on the nodes: only the lab's processes see them")
@@ -44,36 +47,58 @@ func (l Lab) planText(via []string) string {
 	line("  kind: http")
 	line("  url: %q", l.ledgerURL())
 	line("  token_header: X-Fencing-Token")
-	if l.Signals {
-		line("clients:                 # the built-in client, telling of its failures as an application should")
-		line("  exec: [lockaudit, client, %s, --metrics-listen, %q, --log, %s]", l.Backend, metricsPort, signalLog)
-		line("signals:")
-		line("  metrics: http://%s%s/metrics", l.withRole(RoleClient)[1].IP, metricsPort)
-		line("  log: {file: %s, node: %s}", signalLog, l.withRole(RoleClient)[1].Name)
-	} else {
-		line("clients: {builtin: true}")
-	}
+	l.signalLines(line)
 	line("measure_for: 3s")
 	line("nodes:                   # via: how lockaudit runs its agent there")
 	for _, n := range l.Nodes() {
 		command := append(append([]string{}, via...), n.Name, "--")
 		line("  - {name: %s, roles: [%s], via: [%s]}", n.Name, n.Role, quoted(command))
 	}
-	if l.Signals {
-		// A failover does not depend on signals, and the other labs have one; watching
-		// for signals takes its time instead, so that the demo stays short.
-		line("probes:                  # all but isolate-lock-leader")
-		for _, p := range []string{
+	list, why := l.probes()
+	if len(list) == 0 {
+		line("probes: all")
+		return b.String()
+	}
+	line("probes:                  # %s", why)
+	for _, p := range list {
+		line("  - %s", p)
+	}
+	return b.String()
+}
+
+// signalLines name the clients, and where they tell of what happens to them.
+func (l Lab) signalLines(line func(string, ...any)) {
+	if !l.Signals {
+		line("clients: {builtin: true}")
+		return
+	}
+	about, tell := "as an application should", "all"
+	if l.Silent {
+		about, tell = "of its successes alone, as many applications do", "granted"
+	}
+	line("clients:                 # the built-in client, telling %s", about)
+	line("  exec: [lockaudit, client, %s, --metrics-listen, %q, --log, %s, --tell, %s]", l.Backend, metricsPort, signalLog, tell)
+	line("signals:")
+	line("  metrics: http://%s%s/metrics", l.withRole(RoleClient)[1].IP, metricsPort)
+	line("  log: {file: %s, node: %s}", signalLog, l.withRole(RoleClient)[1].Name)
+}
+
+// probes of the plan, and why not all of them: what another lab shows already is
+// left out, so that all labs together stay short.
+func (l Lab) probes() (list []string, why string) {
+	switch {
+	case l.Silent:
+		return []string{"inspect-deployment", "contend"}, "about the signals alone; etcd-signals has the rest"
+	case l.Signals:
+		return []string{
 			"inspect-deployment", "measure-network", "measure-pauses", "measure-acquire", "contend", "token-battery",
 			"replay-operation", "crash-holder", "pause-holder-past-ttl", "lost-update", "partition-holder-past-ttl",
 			"lose-node", "double-execution", "partition-lock-servers",
-		} {
-			line("  - %s", p)
-		}
-		return b.String()
+		}, "all but isolate-lock-leader, which does not depend on signals"
+	case l.Servers > 3:
+		return []string{"inspect-deployment", "partition-holder-past-ttl", "partition-lock-servers"}, "about the shapes of a partition; etcd-fenced has the rest"
 	}
-	line("probes: all")
-	return b.String()
+	return nil, ""
 }
 
 func quoted(words []string) string {

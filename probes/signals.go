@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -107,6 +108,19 @@ func (s *source) changes() ([]history.Move, []history.Line, int) {
 	return found[:min(len(found), signalList)], s.lines[:min(len(s.lines), signalList)], more
 }
 
+// still are the series that did not change: what stood still while acquires were
+// refused is the evidence that nobody could have seen them.
+func (s *source) still() []string {
+	var out []string
+	for name, now := range s.last {
+		if was, there := s.series[name]; there && was.value == now.value {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out[:min(len(out), signalList)]
+}
+
 // watch looks at the sources for one window while act runs, and records what
 // changed. act returns how many acquires were refused, and calls refused at the
 // first one.
@@ -141,6 +155,7 @@ func (t *Trial) watch(ctx context.Context, sources []*source, phase string, act 
 			e.Type, e.Err = history.Fail, s.err.Error()
 		} else {
 			signal.Moved, signal.Lines, signal.More = s.changes()
+			signal.Still, signal.Series = s.still(), len(s.last)
 		}
 		e.Signal = &signal
 		t.record(e)

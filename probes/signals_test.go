@@ -70,6 +70,7 @@ type application struct {
 	html          atomic.Bool
 	file          string
 	url           string
+	down          func() // ends the metrics endpoint; may be called twice
 }
 
 func newApplication(t *testing.T) *application {
@@ -85,7 +86,7 @@ func newApplication(t *testing.T) *application {
 		fmt.Fprintf(w, "# TYPE lock_held_total counter\nlock_held_total %d\n# TYPE scrapes_total counter\nscrapes_total %d\n", a.held.Load(), a.scrapes.Add(1))
 	}))
 	t.Cleanup(server.Close)
-	a.url = server.URL
+	a.url, a.down = server.URL, server.Close
 	return a
 }
 
@@ -162,6 +163,9 @@ func TestWatchSeesWhatMovesOnlyWithRefusals(t *testing.T) {
 	if seen := m.Moved[0].Seen; seen <= 0 || seen > m.Over {
 		t.Errorf("seen after %s in a window of %s", seen, m.Over)
 	}
+	if q := quiet[history.KindMetrics].Signal; q.Series != 2 || len(q.Still) != 1 || q.Still[0] != "lock_held_total" || len(m.Still) != 0 {
+		t.Errorf("still: %+v, then %+v", q, m)
+	}
 	if l := refused[history.KindLog].Signal; len(l.Lines) != 2 || l.Lines[0].Text != "lock not acquired" {
 		t.Errorf("log: %+v", l)
 	}
@@ -183,5 +187,21 @@ func TestWatchOfBrokenSources(t *testing.T) {
 	}
 	if e := refused[history.KindLog]; e.Type != history.Fail || !strings.Contains(e.Err, "rotated") {
 		t.Errorf("rotated: %+v", e)
+	}
+}
+
+// TestWatchOfAMetricsEndpointThatGoesDown: the window is lost, and says why; the log
+// beside it is read all the same.
+func TestWatchOfAMetricsEndpointThatGoesDown(t *testing.T) {
+	a := newApplication(t)
+	quiet, refused := windows(t, a, a.down)
+	if e := quiet[history.KindMetrics]; e.Type != history.OK {
+		t.Errorf("while it was up: %+v", e)
+	}
+	if e := refused[history.KindMetrics]; e.Type != history.Fail || !strings.Contains(e.Err, "connection refused") {
+		t.Errorf("down: %+v", e)
+	}
+	if e := refused[history.KindLog]; e.Type != history.OK || len(e.Signal.Lines) != 2 {
+		t.Errorf("the log: %+v", e)
 	}
 }

@@ -48,6 +48,9 @@ type Belief struct {
 	Overlap time.Duration `json:"overlap"`
 	// Open: it still believed when the trial ended, so the true time is longer.
 	Open bool `json:"open"`
+	// Probe and Trial show it.
+	Probe string `json:"probe"`
+	Trial int    `json:"trial"`
 }
 
 // New assembles the report of a judged run.
@@ -64,8 +67,8 @@ func New(run record.Run, findings []checklist.Finding, grade checklist.Grade) Re
 	if !m.Finished.IsZero() {
 		r.Run.Finished = &m.Finished
 	}
-	if overlap, open, ok := checklist.BeliefOverlap(run); ok {
-		r.Belief = &Belief{Overlap: overlap, Open: open}
+	if o, ok := checklist.BeliefOverlap(run); ok {
+		r.Belief = &Belief{Overlap: o.For, Open: o.Open, Probe: o.Probe, Trial: o.Trial}
 	}
 	r.Headline = headline(r)
 	return r
@@ -124,15 +127,23 @@ func rank(f checklist.Finding) int {
 	return n
 }
 
-// believed says the belief overlap in words; empty if it is not known.
+// believed says the belief overlap in words, in seconds; empty if it is not known.
 func believed(b *Belief) string {
 	if b == nil {
 		return ""
 	}
-	if b.Open {
-		return "a paused holder never noticed by itself that another held the lock"
+	if b.Overlap == 0 && !b.Open {
+		return "a late holder stopped by itself before another was granted the lock (" + b.Probe + ")"
 	}
-	return fmt.Sprintf("a paused holder believed for %s that it held the lock while another did", checklist.Duration(b.Overlap))
+	least := ""
+	if b.Open {
+		least = "at least "
+	}
+	text := fmt.Sprintf("a late holder believed for %s%.3f s that it held the lock while another did (%s)", least, b.Overlap.Seconds(), b.Probe)
+	if b.Open {
+		text += ", and had not noticed by itself"
+	}
+	return text
 }
 
 // oneLine keeps foreign text from breaking the layout or writing to a terminal:

@@ -28,7 +28,9 @@ line. The audit starts this on the client nodes; by hand it is good for trying
 a lock service out. Backends: ` + strings.Join(names, ", ") + `.
 
 With --metrics-listen and --log it tells of its failures to acquire as an
-application should: the counter lock_acquire_total by outcome, and a line each.`,
+application should: the counter lock_acquire_total by outcome, and a line each. With
+--tell granted it tells of its successes alone, as applications do whose failures
+nobody sees: what such a client hides is what the audit should find.`,
 		Example:   `  echo '{"id":1,"op":"init","version":1,"lock":{"backend":"redis","endpoints":["127.0.0.1:6379"],"key":"k","ttl":10000000000}}' | lockaudit client redis`,
 		Args:      exactly(1, "BACKEND"),
 		ValidArgs: names,
@@ -38,7 +40,11 @@ application should: the counter lock_acquire_total by outcome, and a line each.`
 				return exit{exitUsage, hinted{fmt.Errorf("unknown backend %q", args[0]), "known are " + strings.Join(names, ", ")}}
 			}
 			attempts, err := o.open(cmd.ErrOrStderr())
-			if err != nil {
+			var usage exit
+			switch {
+			case errors.As(err, &usage):
+				return err
+			case err != nil:
 				return couldNotRun(err)
 			}
 			err = clients.Serve(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), clients.ServeOptions{
@@ -54,5 +60,6 @@ application should: the counter lock_acquire_total by outcome, and a line each.`
 	}
 	cmd.Flags().StringVar(&o.listen, "metrics-listen", "", "serve Prometheus metrics of the acquires on this address, from the first one on")
 	cmd.Flags().StringVar(&o.log, "log", "", "append a line to this file for every acquire that fails")
+	cmd.Flags().StringVar(&o.tell, "tell", tellAll, "which acquires it tells of: all, or granted (those that succeed)")
 	return cmd
 }

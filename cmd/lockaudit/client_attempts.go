@@ -17,10 +17,17 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// observe is where a lock client tells how its acquires end.
+// observe is where a lock client tells how its acquires end, and of which of them.
 type observe struct {
-	listen, log string
+	listen, log, tell string
 }
+
+// What a client tells of: everything, or as the many applications do whose failures
+// nobody sees, of the acquires that succeed alone.
+const (
+	tellAll     = "all"
+	tellGranted = "granted"
+)
 
 // attempts counts and logs acquires. The zero value does neither.
 type attempts struct {
@@ -35,6 +42,9 @@ type attempts struct {
 }
 
 func (o observe) open(stderr io.Writer) (*attempts, error) {
+	if o.tell != "" && o.tell != tellAll && o.tell != tellGranted {
+		return nil, exit{exitUsage, hinted{fmt.Errorf("unknown --tell %q", o.tell), "it is " + tellAll + " or " + tellGranted}}
+	}
 	a := &attempts{o: o, stderr: stderr}
 	if o.log != "" {
 		var err error
@@ -54,13 +64,20 @@ func (o observe) open(stderr io.Writer) (*attempts, error) {
 }
 
 func (a *attempts) record(t clients.Attempt) {
+	if a.o.tell == tellGranted && t.Err != nil {
+		return
+	}
 	if a.total != nil {
 		// Not before the first acquire: an observer on the same node never acquires,
 		// and must not take the address from the client that does.
 		a.listen.Do(a.serve)
 		a.total.WithLabelValues(t.Outcome).Inc()
 	}
-	if a.logger != nil && t.Err != nil {
+	switch {
+	case a.logger == nil:
+	case a.o.tell == tellGranted:
+		a.logger.Info("lock acquired", "key", t.Key, "took", t.Took.Round(time.Microsecond))
+	case t.Err != nil:
 		a.logger.Warn("lock not acquired", "key", t.Key, "outcome", t.Outcome, "took", t.Took.Round(time.Microsecond), "err", t.Err)
 	}
 }

@@ -91,3 +91,32 @@ func TestAttemptsAreSilentUnlessAsked(t *testing.T) {
 		t.Error("a log that cannot be written was accepted")
 	}
 }
+
+// TestAttemptsThatHideFailures: with --tell granted a refused acquire moves no metric
+// and adds no line, and a granted one does both.
+func TestAttemptsThatHideFailures(t *testing.T) {
+	address, log := freeAddress(t), filepath.Join(t.TempDir(), "app.log")
+	var stderr bytes.Buffer
+	a, err := observe{listen: address, log: log, tell: tellGranted}.open(&stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.record(clients.Attempt{Key: "k", Outcome: clients.Acquired, Took: time.Millisecond})
+	for range 2 {
+		a.record(clients.Attempt{Key: "k", Outcome: clients.HeldByOther, Took: time.Millisecond, Err: locks.ErrHeld})
+	}
+	text, err := scrape(address)
+	if err != nil || strings.Contains(text, "held") || !strings.Contains(text, `lock_acquire_total{outcome="acquired"} 1`) {
+		t.Errorf("%v\n%s", err, text)
+	}
+	lines, err := os.ReadFile(log)
+	if err != nil || strings.Count(string(lines), "\n") != 1 || !strings.Contains(string(lines), `msg="lock acquired" key=k`) {
+		t.Errorf("%v\n%s", err, lines)
+	}
+	if err := a.close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := (observe{tell: "some"}).open(&stderr); err == nil || !strings.Contains(err.Error(), `unknown --tell "some"`) {
+		t.Errorf("unknown word: %v", err)
+	}
+}

@@ -29,9 +29,6 @@ const (
 // connect opens a client and makes sure that at least one endpoint answers and
 // that credentials, if there are any, are right. Opening alone sends nothing.
 func connect(ctx context.Context, t locks.Target) (*clientv3.Client, error) {
-	if err := locks.DecodeOptions(t.Options, &struct{}{}); err != nil {
-		return nil, err
-	}
 	config, err := configure(t)
 	if err != nil {
 		return nil, err

@@ -28,20 +28,38 @@ func (Driver) Name() string { return "etcd" }
 
 // Open implements locks.Driver.
 func (Driver) Open(ctx context.Context, t locks.Target) (locks.Client, error) {
+	o, err := optionsOf(t)
+	if err != nil {
+		return nil, err
+	}
 	etcd, err := connect(ctx, t)
 	if err != nil {
 		return nil, err
 	}
 	life, stop := context.WithCancel(context.Background())
 	return &client{
-		etcd: etcd, life: life, stop: stop,
+		etcd: etcd, options: o, life: life, stop: stop,
 		holds:   map[string]*hold{},
 		notices: make(chan locks.Notice, 16),
 	}, nil
 }
 
+// options of the driver, under lock.options in a plan.
+type options struct {
+	// LocalExpiry ends a hold by the client's own monotonic clock, a lease after the
+	// latest renewal that was answered was sent. Without it a hold ends as that of
+	// etcd's own session does: a lease after the latest answer, and where the first
+	// one never comes, not before the client's dial timeout and one second.
+	LocalExpiry bool `json:"local_expiry"`
+}
+
+func optionsOf(t locks.Target) (o options, err error) {
+	return o, locks.DecodeOptions(t.Options, &o)
+}
+
 type client struct {
 	etcd    *clientv3.Client
+	options options
 	life    context.Context // ends with Close
 	stop    context.CancelFunc
 	watches sync.WaitGroup // one for each hold that is watched

@@ -23,7 +23,7 @@ type hold struct {
 	lease    clientv3.LeaseID
 	key      string    // of the mutex: prefix/leaseid
 	revision int64     // CreateRevision of key, the token
-	renewed  time.Time // before the latest renewal (or the grant) was asked for
+	renewed  time.Time // before the latest renewal that came (or the grant) was asked for
 }
 
 func (h *hold) own(revision int64) {
@@ -80,11 +80,18 @@ func (c *client) watch(h *hold) {
 	next := time.NewTimer(time.Until(h.renewed.Add(every))) // at once after a long wait
 	defer next.Stop()
 	for {
+		expired, stop := c.expiry(h)
 		select {
 		case <-h.session.Done():
+			stop()
 			c.lose(h)
 			return
+		case <-expired:
+			c.lose(h)
+			h.session.Orphan()
+			return
 		case <-next.C:
+			stop()
 		}
 		if errors.Is(c.renewOnce(h, every), rpctypes.ErrLeaseNotFound) {
 			c.lose(h)
@@ -95,7 +102,22 @@ func (c *client) watch(h *hold) {
 	}
 }
 
+// expiry is when the client counts the hold as over by its own clock; never, unless
+// it was asked to.
+func (c *client) expiry(h *hold) (expired <-chan time.Time, stop func() bool) {
+	if !c.options.LocalExpiry {
+		return nil, func() bool { return false }
+	}
+	t := time.NewTimer(time.Until(h.renewed.Add(h.grant.TTL)))
+	return t.C, t.Stop
+}
+
+// renewOnce asks for a longer lease, for no longer than limit, nor than the lease
+// that is left where the client's own clock ends it.
 func (c *client) renewOnce(h *hold, limit time.Duration) error {
+	if c.options.LocalExpiry {
+		limit = min(limit, time.Until(h.renewed.Add(h.grant.TTL)))
+	}
 	ctx, cancel := context.WithTimeout(h.session.Ctx(), limit)
 	defer cancel()
 	sent := time.Now()
@@ -103,6 +125,7 @@ func (c *client) renewOnce(h *hold, limit time.Duration) error {
 	if err != nil {
 		return err
 	}
+	h.renewed = sent // only the hold's own watch reads and writes it
 	c.mu.Lock()
 	current := c.holds[h.grant.Key] == h
 	c.mu.Unlock()

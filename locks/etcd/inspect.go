@@ -15,6 +15,9 @@ import (
 
 // Inspect implements locks.Driver. It only reads.
 func (Driver) Inspect(ctx context.Context, t locks.Target) (facts.Deployment, error) {
+	if _, err := optionsOf(t); err != nil {
+		return facts.Deployment{}, err
+	}
 	etcd, err := connect(ctx, t)
 	if err != nil {
 		return facts.Deployment{}, err
