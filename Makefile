@@ -1,5 +1,6 @@
 # make demo    raise the practice labs, audit them, print the reports
 # make test    install what the tests need where it is missing, then run everything
+# make test-vm what needs a kernel of its own, in virtual machines
 # make bench   figures, each beside its alternative, in one run
 # make lint    gofmt, go vet, golangci-lint
 # make build   bin/lockaudit, bin/lockaudit-agent, bin/locklab
@@ -10,7 +11,7 @@ LDFLAGS  = -s -w -X main.version=$(VERSION)
 # Static, so that the agent runs on any Linux it is copied to.
 BUILD    = CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)"
 
-.PHONY: build demo test lint bench fuzz clean deps
+.PHONY: build demo test test-vm lint bench fuzz clean deps vm-deps
 
 build:
 	@mkdir -p bin
@@ -33,6 +34,21 @@ deps:
 test: deps
 	$(GO) vet ./...
 	$(GO) test -timeout 20m ./...
+
+# What the virtual machines need: qemu, and kernels that are unpacked into the user's
+# cache and not installed.
+vm-deps:
+	@command -v qemu-system-x86_64 >/dev/null || { \
+	  test "$$(id -u)" = 0 || { echo "make: missing; run: sudo apt-get install qemu-system-x86" >&2; exit 1; }; \
+	  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends qemu-system-x86; }
+	lab/vm/fetch.sh "$${LOCKAUDIT_VM:-$${XDG_CACHE_HOME:-$$HOME/.cache}/lockaudit/vm}"
+
+# One machine at a time: an interpreted one takes a whole core. The test binaries are
+# static, because they run in the machines too.
+VMTESTS = ./lab/vm ./inject/partition ./cmd/lockaudit-agent
+test-vm: vm-deps
+	$(GO) vet -tags vm $(VMTESTS)
+	CGO_ENABLED=0 $(GO) test -tags vm -run '^TestVM' -p 1 -timeout 20m $(VMTESTS)
 
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }

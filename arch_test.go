@@ -32,6 +32,11 @@ var layers = map[string][]string{
 	"reports":    {"checklist", "record", "history", "facts"},
 	"lab":        {"plan"},
 	"lab/ledger": {},
+	// Virtual machines for tests.
+	"lab/vm":       {},
+	"lab/vm/wire":  {},
+	"lab/vm/guest": {"lab/vm/wire"},
+	"lab/vm/exec":  {"lab/vm/wire"},
 
 	"cmd/lockaudit":       {"*"},
 	"cmd/lockaudit-agent": {"agent", "inject"},

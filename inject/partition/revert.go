@@ -145,6 +145,9 @@ func recoverPlan(ctx context.Context, p inject.Plan) (inject.Effect, error) {
 			return removeMarked(ctx, ns, conn, p)
 		}
 	}
+	if errors.Is(err, nft.ErrNoNftables) {
+		return inject.Effect{Seen: "this kernel has no nf_tables, so that no table of it can be there"}, nil
+	}
 	if errors.Is(err, inject.ErrGone) {
 		return inject.Effect{Seen: fmt.Sprintf("network namespace %v is gone, and everything in it", u.Namespace)}, nil
 	}

@@ -94,6 +94,8 @@ func explain(err error) error {
 		return fmt.Errorf("CAP_NET_ADMIN is needed: %w: %w", err, inject.ErrUnsupported)
 	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EINVAL), errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.EAFNOSUPPORT):
 		return fmt.Errorf("this kernel's nf_tables cannot do it: %w: %w", err, inject.ErrUnsupported)
+	case errors.Is(err, unix.ENOENT): // a kind of chain or expression that is a module
+		return fmt.Errorf("this kernel's nf_tables lacks a module (nft_counter, nft_fwd_netdev …) and may not load it: %w: %w", err, inject.ErrUnsupported)
 	}
 	return err
 }

@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/lockaudit/lockaudit/inject"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -41,11 +43,15 @@ type Conn struct {
 	buf []byte
 }
 
+// ErrNoNftables: the kernel has no nf_tables, and no module of it can be loaded, so
+// that no table can be there either.
+var ErrNoNftables = errors.New("this kernel has no nf_tables, or may not load it")
+
 // Dial opens a socket in the network namespace of the calling thread.
 func Dial() (*Conn, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
 	if errors.Is(err, unix.EPROTONOSUPPORT) {
-		return nil, fmt.Errorf("open netfilter socket: this kernel has no netfilter netlink: %w", err)
+		return nil, fmt.Errorf("open netfilter socket: %w: %w: %w", ErrNoNftables, inject.ErrUnsupported, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open netfilter socket: %w", err)

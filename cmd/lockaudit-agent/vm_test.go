@@ -1,0 +1,142 @@
+//go:build vm
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/lockaudit/lockaudit/agent"
+	"github.com/lockaudit/lockaudit/inject"
+	"github.com/lockaudit/lockaudit/lab/vm"
+
+	"github.com/google/nftables"
+	"golang.org/x/sys/unix"
+)
+
+// TestVMReboot cuts a machine's power while a process is paused and a peer is cut
+// off, with a journal that outlives the boot. The agent of the next boot says that
+// nothing of them exists, and touches nothing: not the process that has the pid now.
+func TestVMReboot(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	m := vm.Machine{Modules: []string{"nf_tables", "nft_fwd_netdev", "dummy"}}
+	if !vm.Inside() {
+		m.Disk = filepath.Join(t.TempDir(), "disk")
+		if err := vm.MakeDisk(ctx, m.Disk, 32); err != nil {
+			t.Fatal(err)
+		}
+		m.Programs = map[string]string{"/bin/lockaudit-agent": build(t)}
+		injectAndCutPower(ctx, t, m)
+	}
+	vm.Suite(t, m, []vm.Case{{Name: "the next boot", Test: nextBoot}})
+}
+
+func injectAndCutPower(ctx context.Context, t *testing.T, m vm.Machine) {
+	door, err := vm.Build(t.TempDir(), "lab/vm/exec")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := vm.BootTest(t, m)
+	c, err := agent.Dial(ctx, agent.Command{Argv: []string{door, v.Door(), "LOCKAUDIT_STATE=/disk/state", "/bin/lockaudit-agent"}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := c.Start(ctx, agent.ProcSpec{Name: "a", Argv: []string{"/bin/sleep", "1000"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []inject.Spec{
+		{Kind: "pause", For: 10 * time.Minute, Params: fmt.Appendf(nil, `{"pid":%d}`, p.PID)},
+		{Kind: "partition", For: 10 * time.Minute, Params: []byte(`{"peers":["10.99.0.2"]}`)},
+	} {
+		if _, err := c.Inject(ctx, s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	v.MustRun(t, "write", "/disk/pid", fmt.Sprint(p.PID))
+	v.Kill()
+	if err := c.Close(); err == nil || len(c.Unconfirmed()) != 2 {
+		t.Errorf("after the power cut the auditor has %v and %v unconfirmed, want both faults", err, c.Unconfirmed())
+	}
+}
+
+func nextBoot(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	occupant := occupy(t)
+	plans, err := agent.Journaled("/disk/state")
+	if err != nil || len(plans) != 2 {
+		t.Fatalf("the journal has %d plans, %v, want 2", len(plans), err)
+	}
+	c, err := agent.Dial(ctx, agent.Command{Argv: []string{"/bin/lockaudit-agent"}, Env: []string{"LOCKAUDIT_STATE=/disk/state"}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	found := c.Hello().Recovered
+	for _, r := range found {
+		if r.Outcome != agent.OutcomeRebooted {
+			t.Errorf("recovered: %+v, want %s", r, agent.OutcomeRebooted)
+		}
+	}
+	if len(found) != 2 {
+		t.Errorf("recovered: %+v, want both", found)
+	}
+	if plans, err = agent.Journaled("/disk/state"); err != nil || len(plans) != 0 {
+		t.Errorf("the journal still has %+v, %v", plans, err)
+	}
+	if s, err := inject.ReadStat(occupant); err != nil || !s.Stopped() {
+		t.Errorf("process %d, which somebody else has stopped, was resumed: %+v, %v", occupant, s, err)
+	}
+	n, err := nftables.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if tables, err := n.ListTables(); err != nil || len(tables) != 0 {
+		t.Errorf("tables: %v, %v", tables, err)
+	}
+}
+
+// occupy starts a process with the pid of the one that was paused before the
+// reboot, and stops it as somebody else would.
+func occupy(t *testing.T) int {
+	t.Helper()
+	b, err := os.ReadFile("/disk/pid")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pid int
+	if _, err := fmt.Sscan(string(b), &pid); err != nil {
+		t.Fatal(err)
+	}
+	for range 100 { // another process may be born in between
+		if err := os.WriteFile("/proc/sys/kernel/ns_last_pid", fmt.Append(nil, pid-1), 0); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command("/bin/sleep", "1000")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _, _ = cmd.Process.Kill(), cmd.Wait() })
+		if cmd.Process.Pid != pid {
+			continue
+		}
+		if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		for s, err := inject.ReadStat(pid); !s.Stopped(); s, err = inject.ReadStat(pid) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		return pid
+	}
+	t.Fatalf("pid %d is not to be had", pid)
+	return 0
+}

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// tools are the commands of the machine: this program under other names.
+var tools = map[string]func(args []string) error{
+	"sleep": sleep,
+	"cat":   cat,
+	"true":  func([]string) error { return nil },
+	"false": func([]string) error { return errors.New("false") },
+	"write": write,
+}
+
+func sleep(args []string) error {
+	if len(args) != 1 {
+		return errors.New("usage: sleep SECONDS")
+	}
+	d, err := time.ParseDuration(strings.TrimSuffix(args[0], "s") + "s")
+	if err != nil {
+		return err
+	}
+	time.Sleep(d)
+	return nil
+}
+
+func cat(args []string) error {
+	if len(args) == 0 {
+		_, err := io.Copy(os.Stdout, os.Stdin)
+		return err
+	}
+	for _, name := range args {
+		f, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(os.Stdout, f)
+		f.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// write FILE TEXT [COUNT] writes a file to the disk itself.
+func write(args []string) error {
+	if len(args) < 2 {
+		return errors.New("usage: write FILE TEXT [COUNT]")
+	}
+	count := 1
+	if len(args) > 2 {
+		var err error
+		if count, err = strconv.Atoi(args[2]); err != nil {
+			return err
+		}
+	}
+	f, err := os.OpenFile(args[0], os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	if _, err = fmt.Fprint(f, strings.Repeat(args[1], count)); err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}

@@ -1,0 +1,152 @@
+package vm
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lockaudit/lockaudit/lab/vm/wire"
+)
+
+// Case is a test that runs in a machine.
+type Case struct {
+	Name string
+	Test func(*testing.T)
+}
+
+// suiteWait bounds the tests of one machine.
+const suiteWait = 5 * time.Minute
+
+// Suite boots the machine with this very test binary in it, runs there the test
+// that has called Suite, and reports each case as it went. A case that was not
+// run, or skipped, has failed.
+func Suite(t *testing.T, m Machine, cases []Case) {
+	t.Helper()
+	if Inside() {
+		for _, c := range cases {
+			t.Run(c.Name, c.Test)
+		}
+		return
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Programs = maps.Clone(m.Programs)
+	if m.Programs == nil {
+		m.Programs = map[string]string{}
+	}
+	m.Programs["/bin/suite.test"] = exe
+	v := BootTest(t, m)
+	ctx, cancel := context.WithTimeout(context.Background(), suiteWait)
+	defer cancel()
+	var out bytes.Buffer
+	p, err := v.Start(wire.Program{Argv: []string{"/bin/suite.test", "-test.v", "-test.run=" + exactly(t.Name()), "-test.timeout=" + suiteWait.String()}}, &out, &out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, err := p.Wait(ctx)
+	if err != nil {
+		t.Fatalf("%v\nthe tests said:\n%s", err, p.output(&out))
+	}
+	report(t, cases, out.String(), st)
+}
+
+// output is what a program that may still run has said.
+func (p *Program) output(b *bytes.Buffer) string {
+	p.vm.Kill()
+	<-p.done
+	return b.String()
+}
+
+// exactly matches a test's name, level by level.
+func exactly(name string) string {
+	levels := strings.Split(name, "/")
+	for i, l := range levels {
+		levels[i] = "^" + regexp.QuoteMeta(l) + "$"
+	}
+	return strings.Join(levels, "/")
+}
+
+func report(t *testing.T, cases []Case, out string, st wire.Status) {
+	t.Helper()
+	if out == "" { // a binary that is not static is not found, says the kernel
+		t.Fatalf("the tests did not run (%s); build them with CGO_ENABLED=0, as make test-vm does", st.Err)
+	}
+	for _, c := range cases {
+		t.Run(c.Name, func(t *testing.T) {
+			name := t.Name()
+			if !strings.Contains(out, "--- PASS: "+name+" (") {
+				t.Errorf("in the machine %s:\n%s", outcome(out, name), section(out, name))
+			}
+			if strings.Contains(out, "--- SKIP: "+name) {
+				t.Errorf("skipped in the machine:\n%s", section(out, name))
+			}
+		})
+	}
+	if st.Code != 0 && !t.Failed() {
+		t.Errorf("the tests in the machine ended with %s:\n%s", st.Err, out)
+	}
+}
+
+func outcome(out, name string) string {
+	if strings.Contains(out, "--- FAIL: "+name+" (") {
+		return "it failed"
+	}
+	return "it did not pass"
+}
+
+// section is what the tests said from the start of one to the start of the next
+// of its level.
+func section(out, name string) string {
+	_, rest, found := strings.Cut(out, "=== RUN   "+name+"\n")
+	if !found {
+		return out
+	}
+	parent := name[:strings.LastIndex(name, "/")+1]
+	for at := 0; ; {
+		i := strings.Index(rest[at:], "=== RUN   "+parent)
+		if i < 0 {
+			return rest
+		}
+		at += i
+		if !strings.HasPrefix(rest[at:], "=== RUN   "+name+"/") {
+			return rest[:at]
+		}
+		at++
+	}
+}
+
+// BootTest boots a machine that does not outlive the test.
+func BootTest(t *testing.T, m Machine) *VM {
+	t.Helper()
+	if m.Name == "" {
+		m.Name = strings.ReplaceAll(t.Name(), "/", "-")
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	v, err := Boot(ctx, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(v.Kill)
+	return v
+}
+
+// MustRun runs a program to its end and returns what it printed.
+func (v *VM) MustRun(t *testing.T, argv ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	out, err := v.Run(ctx, argv...)
+	if err != nil {
+		t.Fatal(fmt.Errorf("in %s: %w", v.Name, err))
+	}
+	return out
+}
