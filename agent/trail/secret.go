@@ -1,0 +1,39 @@
+package trail
+
+import (
+	"regexp"
+	"strings"
+	"unicode"
+)
+
+// What looks like a secret is taken out before a record is written: an error may
+// quote a command line, and a user's own command may carry a password.
+var (
+	urlPassword = regexp.MustCompile(`(://[^/\s:@]*:)[^@\s]+@`)
+	// A word that names a secret, then its value after = : or a blank.
+	namedSecret = regexp.MustCompile(`(?i)([\w-]*(?:password|passwd|passphrase|secret|credential|token|api[_-]?key|access[_-]?key|private[_-]?key)[\w-]*["']?(?:\s*[=:]\s*|\s+))("[^"]*"|'[^']*'|[^\s,;"']+)`)
+	bearer      = regexp.MustCompile(`(?i)\b((?:authorization:\s*)?(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}`)
+)
+
+const redacted = "REDACTED"
+
+// clean takes secrets and control characters out of a text, which will be shown on
+// terminals, and bounds its length.
+func clean(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, "?"))
+	s = urlPassword.ReplaceAllString(s, "${1}"+redacted+"@")
+	s = bearer.ReplaceAllString(s, "${1}"+redacted)
+	return cut(namedSecret.ReplaceAllString(s, "${1}"+redacted), maxText)
+}
+
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n], "") + " …"
+}
