@@ -21,6 +21,8 @@ type Command struct {
 	Argv []string
 	// Env is added to the environment.
 	Env []string
+	// Caller is who orders, for the agent's log.
+	Caller Caller
 }
 
 // closeWait is how long Close waits for the agent to revert and exit: its own
@@ -83,7 +85,7 @@ func Dial(ctx context.Context, c Command, trace io.Writer) (*Conn, error) {
 		cn.exit = cn.cmd.Wait()
 		cn.end()
 	}()
-	r, err := cn.link.call(ctx, order{Op: opHello, Version: Version})
+	r, err := cn.link.call(ctx, order{Op: opHello, Version: Version, Caller: &c.Caller})
 	if err == nil && r.Hello == nil {
 		err = errors.New("no hello in the answer")
 	}

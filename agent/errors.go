@@ -21,6 +21,10 @@ var (
 	ErrGuardLost = errors.New("guard lost")
 	// ErrJournal: the fault could not be journalled, so it was not injected.
 	ErrJournal = errors.New("nothing was injected, the journal cannot be kept")
+	// ErrLog: the order could not be logged, so it was not carried out.
+	ErrLog = errors.New("nothing was injected, the log of orders cannot be kept")
+	// ErrHalted: somebody has halted the node; nothing is injected until a resume.
+	ErrHalted = errors.New("node is halted")
 	// ErrBusy: another agent owns the state directory.
 	ErrBusy = errors.New("state directory is in use by a running agent")
 	// ErrUnknownProc: no client process with this name.
@@ -45,6 +49,8 @@ func codes() []code {
 		{"revert-failed", ErrRevertFailed},
 		{"guard-lost", ErrGuardLost},
 		{"journal", ErrJournal},
+		{"log", ErrLog},
+		{"halted", ErrHalted},
 		{"unsupported", inject.ErrUnsupported},
 		{"refused", inject.ErrRefused},
 		{"gone", inject.ErrGone},

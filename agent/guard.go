@@ -11,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/lockaudit/lockaudit/agent/trail"
 	"github.com/lockaudit/lockaudit/inject"
 )
 
@@ -32,6 +33,10 @@ type guard struct {
 	deadman *deadman
 	out     *lineWriter
 	found   []Recovered
+	state   string
+	log     *logbook
+	limits  Limits
+	stir    chan struct{} // wakes watchHalt
 
 	mu      sync.Mutex
 	dirty   error // why nothing may be injected
@@ -64,8 +69,17 @@ func Guard(ctx context.Context, in io.Reader, out io.Writer, o GuardOptions) err
 		kinds: byKind(o.Faults), order: o.Faults, timers: t, deadman: d, active: map[string]*held{},
 		journal: &journal{dir: filepath.Join(o.StateDir, "faults"), step: o.step},
 	}
+	g.state, g.stir = o.StateDir, make(chan struct{}, 1)
+	if g.limits, err = LimitsFromEnv(); err != nil {
+		return fmt.Errorf("start guard: %w", err)
+	}
+	g.log = openLogbook(LogDir(o.StateDir))
+	defer g.log.close()
 	g.found, err = recoverAll(context.WithoutCancel(ctx), g.journal, g.kinds)
 	g.dirty = dirt(g.found, err)
+	for _, r := range g.found {
+		g.log.note(recoveredEntry(r, trail.Recover))
+	}
 
 	g.out = newLineWriter(out)
 	defer func() {
@@ -74,6 +88,7 @@ func Guard(ctx context.Context, in io.Reader, out io.Writer, o GuardOptions) err
 	}()
 	ctx, cancel := context.WithCancel(ctx)
 	var busy sync.WaitGroup
+	busy.Go(func() { g.watchHalt(ctx) })
 	for o := range orders(ctx, in) {
 		busy.Add(1)
 		go func() {
@@ -83,7 +98,7 @@ func Guard(ctx context.Context, in io.Reader, out io.Writer, o GuardOptions) err
 	}
 	cancel()
 	busy.Wait()
-	return errors.Join(g.revertAll(context.WithoutCancel(ctx)), g.endClients())
+	return errors.Join(g.revertAll(context.WithoutCancel(ctx), whyEnd), g.endClients())
 }
 
 func dirt(found []Recovered, err error) error {
@@ -155,7 +170,7 @@ func orders(ctx context.Context, in io.Reader) <-chan order {
 func (g *guard) handle(ctx context.Context, o order) reply {
 	switch {
 	case o.Op == opHello:
-		return reply{result: result{Hello: &Hello{Version: Version, GuardPID: os.Getpid(), Kinds: g.support(), Recovered: g.found}}}
+		return reply{result: result{Hello: &Hello{Version: Version, GuardPID: os.Getpid(), Kinds: g.support(), Recovered: g.found, Limits: g.limits}}}
 	case o.Op == opPrepare && o.Spec != nil:
 		p, err := g.prepare(ctx, *o.Spec)
 		return reply{result{Plan: &p}, err}
@@ -165,6 +180,9 @@ func (g *guard) handle(ctx context.Context, o order) reply {
 	case o.Op == opRevert:
 		e, err := g.revert(ctx, o.Fault)
 		return reply{result{Effect: &e}, err}
+	case o.Op == opCaller && o.Caller != nil:
+		g.log.caller(*o.Caller)
+		return reply{}
 	case o.Op == opWatch && o.Process != nil:
 		return reply{err: g.watchClient(*o.Process)}
 	}

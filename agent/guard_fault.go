@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/lockaudit/lockaudit/agent/trail"
 	"github.com/lockaudit/lockaudit/inject"
 )
 
@@ -28,12 +29,20 @@ func (g *guard) prepare(ctx context.Context, s inject.Spec) (inject.Plan, error)
 	if s.For <= 0 {
 		return inject.Plan{}, fmt.Errorf("prepare %s: a deadline is mandatory, for is %v: %w", s.Kind, s.For, inject.ErrRefused)
 	}
+	if err := g.limits.permit(s); err != nil {
+		return inject.Plan{}, err
+	}
 	return k.Prepare(ctx, s)
 }
 
-// inject goes through the steps of every fault: prepare, journal, inject. After a
-// failure nothing of it is left, or the error is ErrRevertFailed.
-func (g *guard) inject(ctx context.Context, s inject.Spec) (Fault, error) {
+// inject goes through the steps of every fault: prepare, journal, log, inject. After
+// a failure nothing of it is left, or the error is ErrRevertFailed.
+func (g *guard) inject(ctx context.Context, s inject.Spec) (_ Fault, err error) {
+	var admitted *held
+	defer func() { g.log.injected(s, admitted, err) }()
+	if err := g.permits(); err != nil {
+		return Fault{}, err
+	}
 	g.mu.Lock()
 	dirty := g.dirty
 	g.mu.Unlock()
@@ -53,9 +62,10 @@ func (g *guard) inject(ctx context.Context, s inject.Spec) (Fault, error) {
 	h := &held{kind: g.kinds[s.Kind], fault: Fault{ID: p.ID, Plan: p}}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	g.mu.Lock()
-	g.active[p.ID] = h // from here on revertAll knows it
-	g.mu.Unlock()
+	if err := g.admit(h); err != nil {
+		return Fault{}, errors.Join(err, g.journal.remove(p.ID))
+	}
+	admitted = h
 
 	// Stopped in the middle of the injection, it may have the fault in effect.
 	g.deadman.expect(p.ID, rawNow()+s.For+patience+guardSlack)
@@ -66,7 +76,7 @@ func (g *guard) inject(ctx context.Context, s inject.Spec) (Fault, error) {
 	}
 	h.fault.Deadline = h.fault.InjectedAt + s.For
 	if err != nil {
-		_, undo := g.end(context.WithoutCancel(ctx), h)
+		_, undo := g.end(context.WithoutCancel(ctx), h, whyUndo)
 		return Fault{}, errors.Join(err, undo)
 	}
 	g.deadman.expect(p.ID, h.fault.Deadline+guardSlack)
@@ -86,6 +96,7 @@ func (g *guard) expire(h *held) {
 	ctx, cancel := context.WithTimeout(context.Background(), grace/2)
 	e, err := h.kind.Revert(ctx, h.fault.Plan)
 	cancel()
+	g.log.ended(h.fault.Plan, trail.Expire, "deadline", e.Seen, err)
 	if err != nil {
 		// Not reported as ended: the agent kills this guard after the grace, the
 		// kernel undoes what it can, and the next guard reverts from the journal.
@@ -127,16 +138,17 @@ func (g *guard) revert(ctx context.Context, id string) (inject.Effect, error) {
 	if h.over {
 		return inject.Effect{}, ErrUnknownFault // its notice is on the way
 	}
-	return g.end(context.WithoutCancel(ctx), h)
+	return g.end(context.WithoutCancel(ctx), h, whyOrder)
 }
 
 // end reverts, verifies and forgets; the caller holds h.mu.
-func (g *guard) end(ctx context.Context, h *held) (inject.Effect, error) {
+func (g *guard) end(ctx context.Context, h *held, why string) (e inject.Effect, err error) {
+	defer func() { g.log.ended(h.fault.Plan, trail.Revert, why, e.Seen, err) }()
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	// A revert may take its time, also past the deadline.
 	g.deadman.expect(h.fault.ID, max(h.fault.Deadline, rawNow()+patience)+guardSlack)
-	e, err := h.kind.Revert(ctx, h.fault.Plan)
+	e, err = h.kind.Revert(ctx, h.fault.Plan)
 	if err == nil {
 		err = g.settle(h)
 	}
@@ -163,7 +175,7 @@ func (g *guard) settle(h *held) error {
 }
 
 // revertAll ends every fault at once; one failure does not stop the others.
-func (g *guard) revertAll(ctx context.Context) error {
+func (g *guard) revertAll(ctx context.Context, why string) error {
 	g.mu.Lock()
 	all := make([]*held, 0, len(g.active))
 	for _, h := range g.active {
@@ -182,8 +194,8 @@ func (g *guard) revertAll(ctx context.Context) error {
 				return
 			}
 			var e inject.Effect
-			if e, errs[i] = g.end(ctx, h); errs[i] == nil {
-				g.notice(NoticeReverted, h.fault.ID, "end of orders", e)
+			if e, errs[i] = g.end(ctx, h, why); errs[i] == nil {
+				g.notice(NoticeReverted, h.fault.ID, why, e)
 			}
 		}()
 	}

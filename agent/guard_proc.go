@@ -30,7 +30,7 @@ type guardProc struct {
 // and inherits the lock of the state directory.
 func (k *keeper) startGuard() (*guardProc, Hello, error) {
 	g := &guardProc{cmd: exec.Command(k.argv[0], k.argv[1:]...), gone: make(chan struct{})}
-	g.cmd.Env = append(os.Environ(), "LOCKAUDIT_STATE="+k.dir)
+	g.cmd.Env = append(append(os.Environ(), "LOCKAUDIT_STATE="+k.dir), k.limits.env()...)
 	g.cmd.Stderr = os.Stderr
 	g.cmd.ExtraFiles = []*os.File{k.lock}
 	g.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

@@ -24,6 +24,7 @@ type keeper struct {
 	argv   []string
 	dir    string
 	lock   *os.File
+	limits Limits
 	notify func(Notice)
 	first  Hello
 	// deadman ends this agent if it is stopped; its guard has one of its own.
@@ -39,6 +40,7 @@ type keeper struct {
 	ended   map[string]ended
 	oldest  []string // of ended, to bound it
 	clients []inject.Process
+	caller  *Caller
 }
 
 // ended is how a fault ended, for whoever reverts it later.
@@ -50,9 +52,9 @@ type ended struct {
 // memory bounds the number of ended faults that are remembered.
 const memory = 4096
 
-func openKeeper(argv []string, dir string, lock *os.File, notify func(Notice)) (*keeper, error) {
+func openKeeper(argv []string, dir string, lock *os.File, limits Limits, notify func(Notice)) (*keeper, error) {
 	k := &keeper{
-		argv: argv, dir: dir, lock: lock, notify: notify, done: make(chan struct{}),
+		argv: argv, dir: dir, lock: lock, limits: limits, notify: notify, done: make(chan struct{}),
 		changed: make(chan struct{}), active: map[string]*Fault{}, ended: map[string]ended{},
 	}
 	var err error
@@ -132,6 +134,9 @@ func (k *keeper) install(g *guardProc) {
 	}
 	for _, p := range k.clients {
 		g.link.post(order{Op: opWatch, Process: &p})
+	}
+	if k.caller != nil {
+		g.link.post(order{Op: opCaller, Caller: k.caller})
 	}
 }
 

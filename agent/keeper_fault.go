@@ -125,6 +125,16 @@ func (k *keeper) watch(p inject.Process) {
 	}
 }
 
+// tell has the guard log for whom it works.
+func (k *keeper) tell(c Caller) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.caller = &c
+	if k.cur != nil {
+		k.cur.link.post(order{Op: opCaller, Caller: &c})
+	}
+}
+
 func (k *keeper) unwatch(p inject.Process) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -51,6 +51,7 @@ const (
 	opKill       op = "kill"
 	opMeasure    op = "measure"      // reads only
 	opCredit     op = "credit"       // no id, no answer: N more bytes may be sent
+	opCaller     op = "caller"       // agent to guard: for whom it works
 	opWatch      op = "watch-client" // agent to guard: end this process group when the agent is gone
 )
 
@@ -68,6 +69,13 @@ type order struct {
 	Stream  string          `json:"stream,omitempty"`
 	N       int             `json:"n,omitempty"`
 	Measure *measurement    `json:"measure,omitempty"`
+	Caller  *Caller         `json:"caller,omitempty"`
+}
+
+// Caller is what an auditor says of itself in its hello: for the agent's log.
+type Caller struct {
+	Plan string `json:"plan,omitempty"` // the plan's name
+	Run  string `json:"run,omitempty"`  // the run's id
 }
 
 // message is one line back: an answer (ID and one of OK and Error) or an event.
@@ -122,6 +130,10 @@ type Hello struct {
 	PID       int      `json:"pid"`
 	GuardPID  int      `json:"guard_pid"`
 	StateDir  string   `json:"state_dir"`
+	// Limits are what the node's owner allows.
+	Limits Limits `json:"limits"`
+	// Halted says who halted the node, and why; nil if nobody did.
+	Halted *Halt `json:"halted,omitempty"`
 	// Kinds are the faults that the agent knows, in a fixed order.
 	Kinds []Support `json:"kinds"`
 	// Recovered are the faults of an earlier life, found in the journal at start.
@@ -161,13 +173,16 @@ const (
 	// NoticeGuardLost: the guard died or was killed for missing a deadline; the
 	// faults it held are ended and verified from the journal, each with a notice.
 	NoticeGuardLost NoticeKind = "guard-lost"
+	// NoticeHalted: somebody halted the node while a fault was in effect; it is being
+	// reverted, which gets a notice of its own.
+	NoticeHalted NoticeKind = "halted"
 )
 
 // Notice is what an agent says without being asked.
 type Notice struct {
 	Kind    NoticeKind     `json:"kind"`
 	FaultID string         `json:"fault_id,omitempty"`
-	Why     string         `json:"why,omitempty"` // "deadline", "order", "guard lost", "end of orders"
+	Why     string         `json:"why,omitempty"` // "deadline", "order", "guard lost", "end of orders", "halt"
 	Effect  *inject.Effect `json:"effect,omitempty"`
 	Err     string         `json:"err,omitempty"`
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/lockaudit/lockaudit/agent/trail"
 	"github.com/lockaudit/lockaudit/inject"
 )
 
@@ -91,16 +92,26 @@ func Heal(ctx context.Context, stateDir string, faults []inject.Fault) ([]Recove
 	defer lock.Close()
 	j := &journal{dir: filepath.Join(stateDir, "faults"), step: func(string) {}}
 	done, err := recoverAll(ctx, j, byKind(faults))
+	var log []trail.Entry
+	for _, r := range done {
+		log = append(log, recoveredEntry(r, trail.Heal))
+	}
+	_ = logNow(stateDir, log...) // a heal is never held up by its log
+	return done, unhealed("heal", done, err)
+}
+
+// unhealed names what could not be reverted and what to do about it.
+func unhealed(verb string, done []Recovered, err error) error {
 	if err != nil {
-		return done, fmt.Errorf("heal: %w: %w", ErrRevertFailed, err)
+		return fmt.Errorf("%s: %w: %w", verb, ErrRevertFailed, err)
 	}
 	for _, r := range done {
 		if r.Outcome == OutcomeFailed {
-			err = errors.Join(err, fmt.Errorf("heal %s: %w: %s; its plan is in %s: undo what it lists by hand, then remove the file",
-				r.ID, ErrRevertFailed, r.Err, r.File))
+			err = errors.Join(err, fmt.Errorf("%s %s: %w: %s; its plan is in %s: undo what it lists by hand, then remove the file",
+				verb, r.ID, ErrRevertFailed, r.Err, r.File))
 		}
 	}
-	return done, err
+	return err
 }
 
 // Journaled lists the plans in a state directory's journal: what is in effect

@@ -22,6 +22,9 @@ type Options struct {
 	// Guard is the command that runs Guard on its stdio; nil is this program with
 	// the argument "guard". It finds the directory in $LOCKAUDIT_STATE.
 	Guard []string
+	// Limits are the owner's; what the environment says counts too, and the stricter
+	// of both holds.
+	Limits Limits
 }
 
 // server is a running agent.
@@ -45,6 +48,10 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, o Options) error {
 	if o.Guard == nil {
 		o.Guard = []string{"/proc/self/exe", "guard"}
 	}
+	limits, err := LimitsFromEnv()
+	if err != nil {
+		return fmt.Errorf("start agent: %w", err)
+	}
 	lock, err := lockState(o.StateDir, time.Second)
 	if err != nil {
 		return fmt.Errorf("start agent: %w", err)
@@ -57,7 +64,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, o Options) error {
 	defer s.spawner.close()
 	s.out = newLineWriter(out)
 	defer s.flush()
-	s.keeper, err = openKeeper(o.Guard, o.StateDir, lock, func(n Notice) {
+	s.keeper, err = openKeeper(o.Guard, o.StateDir, lock, limits.Tighten(o.Limits), func(n Notice) {
 		_ = s.out.send(message{Event: eventNotice, Notice: &n})
 	})
 	if err != nil {
@@ -101,6 +108,9 @@ func (s *server) handle(ctx context.Context, o order) reply {
 	switch {
 	case o.Op == opHello:
 		h, err := s.hello(o.Version)
+		if err == nil && o.Caller != nil {
+			s.keeper.tell(*o.Caller)
+		}
 		return reply{result{Hello: &h}, err}
 	case o.Op == opPrepare && o.Spec != nil:
 		p, err := s.keeper.prepare(ctx, *o.Spec)
@@ -136,6 +146,7 @@ func (s *server) hello(version int) (Hello, error) {
 		h.GuardPID = g.cmd.Process.Pid
 	}
 	s.keeper.mu.Unlock()
+	h.Halted = Halted(s.o.StateDir)
 	var err, err2, err3 error
 	h.Hostname, err = os.Hostname()
 	h.BootID, err2 = inject.BootID()

@@ -25,11 +25,18 @@ func StateDir() (string, error) {
 		return filepath.Abs(d)
 	}
 	if inject.MachineRoot() {
-		return "/run/lockaudit-agent", nil
+		return rootState, nil
 	}
 	if d := os.Getenv("XDG_RUNTIME_DIR"); d != "" {
 		return filepath.Join(d, "lockaudit-agent"), nil
 	}
+	return userState()
+}
+
+// rootState is the state directory of the machine's own agent.
+const rootState = "/run/lockaudit-agent"
+
+func userState() (string, error) {
 	if d := os.Getenv("XDG_STATE_HOME"); d != "" {
 		return filepath.Join(d, "lockaudit-agent"), nil
 	}
@@ -40,24 +47,34 @@ func StateDir() (string, error) {
 	return filepath.Join(home, ".local/state/lockaudit-agent"), nil
 }
 
+// lasting is where that lies of a state directory's agent which outlives the boot:
+// a halt, the log. A directory that was chosen is meant to hold all of it.
+func lasting(stateDir string) string {
+	if stateDir == rootState && inject.MachineRoot() {
+		return "/var/lib/lockaudit-agent"
+	}
+	if d := os.Getenv("XDG_RUNTIME_DIR"); d != "" && stateDir == filepath.Join(d, "lockaudit-agent") {
+		if user, err := userState(); err == nil {
+			return user
+		}
+	}
+	return stateDir
+}
+
 // lockState makes the directory and takes its lock, which is shared with the
 // guard by inheritance and thus held until both are gone. Within the wait it
 // lets the guard of an agent that has just died finish its reverts.
 func lockState(dir string, wait time.Duration) (*os.File, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make state directory: %w; set LOCKAUDIT_STATE to a directory of yours", err)
-	}
-	// A directory that was there before may be somebody else's, so its mode is
-	// checked and never changed.
-	if st, err := os.Stat(dir); err != nil {
-		return nil, fmt.Errorf("check state directory: %w", err)
-	} else if st.Mode().Perm()&0o022 != 0 {
-		return nil, fmt.Errorf("check state directory: others may write to %s (mode %04o); set LOCKAUDIT_STATE to a directory of yours", dir, st.Mode().Perm())
+	if err := makeState(dir); err != nil {
+		return nil, err
 	}
 	if err := os.MkdirAll(filepath.Join(dir, "faults"), 0o700); err != nil {
 		return nil, fmt.Errorf("make state directory: %w", err)
 	}
 	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if errors.Is(err, unix.EROFS) { // nothing can be injected there, but what is in effect can be reverted
+		f, err = os.Open(filepath.Join(dir, "lock"))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("lock state directory: %w", err)
 	}
@@ -80,4 +97,19 @@ func lockState(dir string, wait time.Duration) (*os.File, error) {
 		_, _ = f.WriteAt(fmt.Appendf(nil, "pid %d\n", os.Getpid()), 0)
 	}
 	return f, nil
+}
+
+// makeState makes a state directory that only its owner can write to.
+func makeState(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make state directory: %w; set LOCKAUDIT_STATE to a directory of yours", err)
+	}
+	// A directory that was there before may be somebody else's, so its mode is
+	// checked and never changed.
+	if st, err := os.Stat(dir); err != nil {
+		return fmt.Errorf("check state directory: %w", err)
+	} else if st.Mode().Perm()&0o022 != 0 {
+		return fmt.Errorf("check state directory: others may write to %s (mode %04o); set LOCKAUDIT_STATE to a directory of yours", dir, st.Mode().Perm())
+	}
+	return nil
 }
