@@ -30,7 +30,7 @@ const (
 	// logFlush is how long a process waits at its end for a slow disk.
 	logFlush = time.Second
 	// logQueue bounds what waits for a disk that hangs; what is beyond is counted.
-	logQueue = 4096
+	logQueue = 1024
 )
 
 // logbook is the log of a running guard. One goroutine writes, so that a disk that
@@ -42,7 +42,7 @@ type logbook struct {
 
 	mu     sync.Mutex
 	who    trail.Who
-	queue  chan logged
+	queue  chan *logged
 	closed bool
 	lost   int
 }
@@ -53,7 +53,7 @@ type logged struct {
 }
 
 func openLogbook(dir string) *logbook {
-	b := &logbook{who: trail.Caller(), done: make(chan struct{}), queue: make(chan logged, logQueue)}
+	b := &logbook{who: trail.Caller(), done: make(chan struct{}), queue: make(chan *logged, logQueue)}
 	if b.log, b.broken = trail.Open(dir); b.broken != nil {
 		close(b.done)
 		return b
@@ -94,7 +94,7 @@ func (b *logbook) caller(c Caller) {
 // that nobody knows.
 func (b *logbook) must(e trail.Entry) error {
 	done := make(chan error, 1)
-	err := b.put(logged{e, done})
+	err := b.put(&logged{e, done})
 	if err == nil {
 		select {
 		case err = <-done:
@@ -111,14 +111,14 @@ func (b *logbook) must(e trail.Entry) error {
 // note logs without waiting. What cannot be logged is counted, and said by the
 // next record that can.
 func (b *logbook) note(e trail.Entry) {
-	if err := b.put(logged{entry: e}); err != nil {
+	if err := b.put(&logged{entry: e}); err != nil {
 		b.mu.Lock()
 		b.lost++
 		b.mu.Unlock()
 	}
 }
 
-func (b *logbook) put(l logged) error {
+func (b *logbook) put(l *logged) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.broken != nil {

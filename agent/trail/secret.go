@@ -3,17 +3,23 @@ package trail
 import (
 	"regexp"
 	"strings"
+	"sync"
 	"unicode"
 )
 
 // What looks like a secret is taken out before a record is written: an error may
 // quote a command line, and a user's own command may carry a password.
+// Compiled when first needed: a guard at rest stays small.
 var (
-	urlPassword = regexp.MustCompile(`(://[^/\s:@]*:)[^@\s]+@`)
+	urlPassword = once(`(://[^/\s:@]*:)[^@\s]+@`)
 	// A word that names a secret, then its value after = : or a blank.
-	namedSecret = regexp.MustCompile(`(?i)([\w-]*(?:password|passwd|passphrase|secret|credential|token|api[_-]?key|access[_-]?key|private[_-]?key)[\w-]*["']?(?:\s*[=:]\s*|\s+))("[^"]*"|'[^']*'|[^\s,;"']+)`)
-	bearer      = regexp.MustCompile(`(?i)\b((?:authorization:\s*)?(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}`)
+	namedSecret = once(`(?i)([\w-]*(?:password|passwd|passphrase|secret|credential|token|api[_-]?key|access[_-]?key|private[_-]?key)[\w-]*["']?(?:\s*[=:]\s*|\s+))("[^"]*"|'[^']*'|[^\s,;"']+)`)
+	bearer      = once(`(?i)\b((?:authorization:\s*)?(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}`)
 )
+
+func once(expr string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
+}
 
 const redacted = "REDACTED"
 
@@ -26,9 +32,9 @@ func clean(s string) string {
 		}
 		return r
 	}, strings.ToValidUTF8(s, "?"))
-	s = urlPassword.ReplaceAllString(s, "${1}"+redacted+"@")
-	s = bearer.ReplaceAllString(s, "${1}"+redacted)
-	return cut(namedSecret.ReplaceAllString(s, "${1}"+redacted), maxText)
+	s = urlPassword().ReplaceAllString(s, "${1}"+redacted+"@")
+	s = bearer().ReplaceAllString(s, "${1}"+redacted)
+	return cut(namedSecret().ReplaceAllString(s, "${1}"+redacted), maxText)
 }
 
 func cut(s string, n int) string {
