@@ -34,7 +34,7 @@ func leave(t *testing.T, dir, id string, pid int, change func(*inject.Plan)) {
 	}
 }
 
-func stop(t *testing.T, pid int) {
+func stop(t testing.TB, pid int) {
 	t.Helper()
 	kill(pid, syscall.SIGSTOP)
 	within(t, 10*time.Second, "the target is stopped", func() bool { return stopped(pid) })

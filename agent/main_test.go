@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -29,6 +30,9 @@ const (
 func TestMain(m *testing.M) {
 	role := os.Getenv(testRole)
 	if role == "" {
+		flag.Parse()
+		// The tests mostly wait for others to die.
+		_ = flag.Set("test.parallel", "8")
 		goleak.VerifyTestMain(m)
 		return
 	}
@@ -40,6 +44,8 @@ func TestMain(m *testing.M) {
 	case len(os.Args) > 1 && os.Args[1] == "guard":
 		o := GuardOptions{StateDir: dir, Faults: append(all.Faults(), slow{}), step: crashStep}
 		err = Guard(ctx, os.Stdin, os.Stdout, o)
+	case role == "auditor":
+		err = playAuditor(dir)
 	default:
 		err = Serve(ctx, os.Stdin, os.Stdout, Options{Version: "test", StateDir: dir})
 	}
@@ -102,7 +108,7 @@ func dial(t *testing.T, c Command) *Conn {
 }
 
 // victim is a process to pause.
-func victim(t *testing.T) int {
+func victim(t testing.TB) int {
 	t.Helper()
 	cmd := exec.Command("sleep", "1000")
 	if err := cmd.Start(); err != nil {
@@ -142,7 +148,7 @@ func gone(pid int) bool {
 }
 
 // within waits for a state and fails after d.
-func within(t *testing.T, d time.Duration, what string, ok func() bool) {
+func within(t testing.TB, d time.Duration, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(d); !ok(); time.Sleep(500 * time.Microsecond) {
 		if time.Now().After(end) {

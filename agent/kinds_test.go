@@ -1,0 +1,153 @@
+package agent
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"sort"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/lockaudit/lockaudit/inject"
+	"github.com/lockaudit/lockaudit/inject/partition"
+	"github.com/lockaudit/lockaudit/inject/pause"
+
+	"github.com/google/nftables"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// subject is a real target of a fault, for the safety matrix and the soak.
+type subject struct {
+	kind   string
+	params json.RawMessage
+	// snapshot describes all that the fault may change and nothing that changes by
+	// itself.
+	snapshot func() string
+	// alike makes the state that the fault makes, as somebody else may after a
+	// reboot: nobody may take it for the fault.
+	alike func(id string)
+}
+
+func (s subject) spec(d time.Duration) inject.Spec {
+	return inject.Spec{Kind: s.kind, For: d, Params: s.params}
+}
+
+// kindCase is a row of docs/safety.md.
+type kindCase struct {
+	name  string
+	make  func(testing.TB) subject
+	cells cells
+}
+
+// kindCases is the list; a kind of fault is one entry.
+func kindCases() []kindCase {
+	return []kindCase{
+		{"pause, SIGSTOP", pauseSubject, kernelUndoes()},
+		{"partition", partitionSubject, kernelUndoes().with(bothStopped, elements)},
+	}
+}
+
+func pauseSubject(t testing.TB) subject {
+	pid := victim(t)
+	return subject{
+		kind: pause.Kind, params: fmt.Appendf(nil, `{"pid":%d}`, pid),
+		snapshot: func() string { return fmt.Sprintf("stopped=%v gone=%v", stopped(pid), gone(pid)) },
+		alike:    func(string) { stop(t, pid) },
+	}
+}
+
+// space is a network namespace with a process in it and one interface.
+type space struct {
+	t    testing.TB
+	pid  int
+	file *os.File
+}
+
+func newSpace(t testing.TB) *space {
+	t.Helper()
+	cmd := exec.Command("sleep", "1000")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = cmd.Process.Kill(), cmd.Wait() })
+	f, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	s := &space{t, cmd.Process.Pid, f}
+	h, err := netlink.NewHandleAt(netns.NsHandle(f.Fd()), unix.NETLINK_ROUTE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	if err := h.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth0"}, PeerName: "eth1"}); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (s *space) nft(f func(*nftables.Conn) error) {
+	s.t.Helper()
+	c, err := nftables.New(nftables.WithNetNSFd(int(s.file.Fd())), nftables.AsLasting())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer func() { _ = c.CloseLasting() }()
+	if err := f(c); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// tables are the namespace's tables and chains, as another library sees them.
+func (s *space) tables() string {
+	var out []string
+	s.nft(func(c *nftables.Conn) error {
+		tables, err := c.ListTables()
+		if err != nil {
+			return err
+		}
+		for _, t := range tables {
+			out = append(out, fmt.Sprintf("table %d %s", t.Family, t.Name))
+		}
+		chains, err := c.ListChains()
+		for _, ch := range chains {
+			out = append(out, fmt.Sprintf("chain %d %s %s", ch.Table.Family, ch.Table.Name, ch.Name))
+		}
+		return err
+	})
+	sort.Strings(out)
+	return strings.Join(out, "\n")
+}
+
+func partitionSubject(t testing.TB) subject {
+	s := newSpace(t)
+	params, err := json.Marshal(partition.Params{Peers: []string{"10.99.0.2", "fd99::2", "10.98.0.0/24"}, Netns: partition.Netns{Process: inject.Process{PID: s.pid, StartTime: startTime(t, s.pid)}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return subject{
+		kind: partition.Kind, params: params, snapshot: s.tables,
+		alike: func(id string) {
+			s.nft(func(c *nftables.Conn) error {
+				c.AddTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: "lockaudit-" + id})
+				return c.Flush()
+			})
+		},
+	}
+}
+
+func startTime(t testing.TB, pid int) uint64 {
+	t.Helper()
+	s, err := inject.ReadStat(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.StartTime
+}

@@ -1,0 +1,122 @@
+package agent
+
+import (
+	"flag"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "rewrite docs/safety.md")
+
+const safetyDocs = "../docs/safety.md"
+
+// promise is a protection besides the matrix, and the test that fails without it.
+type promise struct{ what, pkg, test string }
+
+func promises() []promise {
+	return []promise{
+		{"kill -9 of the guard between any two steps of a fault's life, each journal write among them: nothing remains", "agent", "TestCrashAtEveryStep"},
+		{"kill -9 of a fault's holder at any instant of Inject and Revert: a fresh process reverts from the plan", "inject/injecttest", "Run"},
+		{"a journal that cannot be written (disk full): nothing is injected", "agent", "TestFullDisk"},
+		{"an entry that cannot be read: nothing more is injected, and it is named", "agent", "TestUndecodableEntry"},
+		{"a second agent on the same state directory is refused", "agent", "TestOneAgentPerStateDirectory"},
+		{"a guard that is slow, and not dead, is left alive", "agent", "TestSlowRevertIsNotKilled"},
+		{"an agent whose next guard takes long to recover is left alive", "agent", "TestSlowRecoveryIsNotKilled"},
+		{"a drift fault does not move the dead man's switch", "agent", "TestSwitchUnderDrift"},
+		{"a client process never outlives its agent", "agent", "TestClientEndsWithAgent"},
+	}
+}
+
+// TestSafetyDocs: docs/safety.md is made from the tables that TestMatrix runs.
+func TestSafetyDocs(t *testing.T) {
+	want := safetyPage()
+	if *update {
+		if err := os.WriteFile(safetyDocs, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(safetyDocs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != want {
+		t.Errorf("%s is not current: run go test ./agent -run SafetyDocs -update", safetyDocs)
+	}
+	for _, p := range promises() {
+		if !declares(t, filepath.Join("..", p.pkg), p.test) {
+			t.Errorf("%q: no function %s in %s", p.what, p.test, p.pkg)
+		}
+	}
+}
+
+// declares looks for a function in the files of a folder.
+func declares(t *testing.T, dir, name string) bool {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range files {
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range f.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil && fn.Name.Name == name {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func safetyPage() string {
+	var b strings.Builder
+	b.WriteString(`# Safety: who ends a fault, whatever happens
+
+Made from the tables in agent/ by ` + "`go test ./agent -run SafetyDocs -update`" + `; do not edit.
+` + "`go test ./agent -run Matrix`" + ` makes every cell happen: real agents and guards, one fault of every kind in effect, kill -9 and SIGSTOP.
+
+| fault |`)
+	for e := agentKilled; e <= rebooted; e++ {
+		fmt.Fprintf(&b, " %s |", e)
+	}
+	b.WriteString("\n|---|" + strings.Repeat("---|", int(rebooted)+1) + "\n")
+	for _, k := range kindCases() {
+		fmt.Fprintf(&b, "| %s |", k.name)
+		for e := agentKilled; e <= rebooted; e++ {
+			fmt.Fprintf(&b, " %s; %s |", k.cells[e].who, k.cells[e].within)
+		}
+		b.WriteString("\n")
+	}
+	fmt.Fprintf(&b, `
+How to read it:
+
+- **at once** is within milliseconds, and does not wait for the deadline; `+"`make bench`"+` has the figures.
+- **guard**: it reverts at the deadline, and at the end of its orders, which is what it sees when its agent dies or the agent's auditor does.
+- **kernel**: the guard alone holds what keeps these faults in effect (the write end of a pipe, the socket that owns a table, a traced process). When it is gone, however it went, so are they.
+- **next guard**: the agent starts one at once, which reverts what it finds in the journal and reads it back. It does so in the cells of **kernel** too: there it finds the fault gone, and says so.
+- **agent kills the guard**, %v after a deadline that nobody reported met. Then it is as with a killed guard.
+- **kernel kills the guard**, a dead man's switch: a timer of the kernel's, for when nobody is left to act. SIGKILL takes effect on a stopped process. The agent has one as well, %v after the deadline, so that the auditor hears of it, the clients end, and the state directory is free for heal.
+- **heal** is `+"`lockaudit-agent heal`"+`. `+"`lockaudit heal PLAN`"+` and the next agent on the node do the same.
+- **reboot**: no process, table or socket of the fault exists any more. The journal lies in /run and is gone too; where it is not, no entry of another boot is carried out, because its pids and names mean others now.
+- After "both killed" and "both stopped" the auditor exits with status 4 (a fault may still be in effect) until somebody has looked.
+
+Whatever ended it, "reverted" is said only once the kernel's state has been read back.
+
+Other promises, and the test that fails without each:
+
+| promise | test |
+|---|---|
+`, grace, agentSlack)
+	for _, p := range promises() {
+		fmt.Fprintf(&b, "| %s | %s: %s |\n", p.what, p.pkg, p.test)
+	}
+	return b.String()
+}
