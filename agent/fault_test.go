@@ -120,6 +120,7 @@ func TestGivenUpInject(t *testing.T) {
 // TestKilled is about what the auditor hears when somebody dies or hangs;
 // TestMatrix is about the faults.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	for _, x := range []struct {
 		name     string
 		duration time.Duration

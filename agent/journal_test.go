@@ -126,6 +126,7 @@ func TestHealWithoutAgent(t *testing.T) {
 }
 
 func TestOneAgentPerStateDirectory(t *testing.T) {
+	t.Parallel()
 	dir := stateDir(t)
 	c := dial(t, testCommand(t, dir))
 	if _, err := Dial(testCtx(t), testCommand(t, dir), nil); err == nil || !strings.Contains(err.Error(), ErrBusy.Error()) {

@@ -111,6 +111,7 @@ func journalUndoes() cells {
 // TestMatrix makes every cell of docs/safety.md happen: one agent has a fault of
 // every kind in effect, and then it happens to all of them.
 func TestMatrix(t *testing.T) {
+	t.Parallel()
 	for e := agentKilled; e <= rebooted; e++ {
 		t.Run(e.String(), func(t *testing.T) {
 			t.Parallel()
