@@ -45,6 +45,7 @@ type Conn struct {
 	active map[string]bool // faults in effect, as far as was said
 	failed map[string]string
 	procs  map[string]*Proc
+	slack  time.Duration // the longest patience of a fault
 
 	closing sync.Once
 	closed  error
@@ -116,6 +117,9 @@ func (c *Conn) Prepare(ctx context.Context, s inject.Spec) (inject.Plan, error) 
 // has read that back. If ctx ends first, the fault is reverted as soon as the
 // agent answers.
 func (c *Conn) Inject(ctx context.Context, s inject.Spec) (Fault, error) {
+	c.mu.Lock()
+	c.slack = max(c.slack, min(s.Patience, inject.MaxPatience))
+	c.mu.Unlock()
 	_, ch, err := c.link.begin(order{Op: opInject, Spec: &s})
 	if err != nil {
 		return Fault{}, c.wrap("inject "+s.Kind, err)
@@ -180,9 +184,12 @@ func (c *Conn) Close() error {
 		case <-time.After(time.Second): // the agent does not read; the end of its input says it all
 		}
 		_ = c.stdin.Close()
+		c.mu.Lock()
+		limit := closeWait + c.slack
+		c.mu.Unlock()
 		select {
 		case <-c.waited:
-		case <-time.After(closeWait):
+		case <-time.After(limit):
 			_ = c.cmd.Process.Kill() // its guard reverts on its own
 			<-c.waited
 		}

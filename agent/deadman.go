@@ -6,6 +6,8 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/lockaudit/lockaudit/inject"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -33,7 +35,7 @@ const (
 	// heal, so there is no hurry, and a machine that stood still may catch up.
 	agentSlack = patience
 	// recovering is what an agent allows the next guard until its first word.
-	recovering = 6 * patience
+	recovering = 6*patience + inject.MaxPatience
 )
 
 func newDeadman() (*deadman, error) {

@@ -26,7 +26,7 @@ func TestOrders(t *testing.T) {
 	}
 	h := c.Hello()
 	if h.Version != Version || h.AgentVersion != "test" || h.PID == 0 || h.GuardPID == 0 || h.GuardPID == h.PID ||
-		h.BootID == "" || h.StateDir != dir || len(h.Kinds) != len(all.Faults())+1 || !h.Kinds[0].Supported {
+		h.BootID == "" || h.StateDir != dir || len(h.Kinds) != len(all.Faults(all.Options{}))+1 || !h.Kinds[0].Supported {
 		t.Errorf("hello: %+v", h)
 	}
 	ctx := testCtx(t)

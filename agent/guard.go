@@ -8,11 +8,14 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"syscall"
 
 	"github.com/lockaudit/lockaudit/agent/trail"
 	"github.com/lockaudit/lockaudit/inject"
+
+	"golang.org/x/sys/unix"
 )
 
 // GuardOptions is what a guard needs.
@@ -52,6 +55,7 @@ func Guard(ctx context.Context, in io.Reader, out io.Writer, o GuardOptions) err
 	// A name that people, and the pause of another agent, recognise.
 	_ = os.WriteFile("/proc/self/comm", []byte("lockaudit-guard"), 0)
 	preferGroup()
+	closeOnExec()
 	if o.step == nil {
 		o.step = func(string) {}
 	}
@@ -173,9 +177,11 @@ func (g *guard) handle(ctx context.Context, o order) reply {
 		return reply{result: result{Hello: &Hello{Version: Version, GuardPID: os.Getpid(), Kinds: g.support(), Recovered: g.found, Limits: g.limits}}}
 	case o.Op == opPrepare && o.Spec != nil:
 		p, err := g.prepare(ctx, *o.Spec)
+		p.Undo = nil // may hold a server's environment, and is the guard's own
 		return reply{result{Plan: &p}, err}
 	case o.Op == opInject && o.Spec != nil:
 		f, err := g.inject(ctx, *o.Spec)
+		f.Plan.Undo = nil
 		return reply{result{Fault: &f}, err}
 	case o.Op == opRevert:
 		e, err := g.revert(ctx, o.Fault)
@@ -205,3 +211,17 @@ func (g *guard) support() []Support {
 // write to a lost stdout is to die, with faults in effect. A handler, unlike an
 // ignored signal, is not inherited by client processes.
 func catchBrokenPipe() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
+
+// closeOnExec keeps what this guard has inherited, the lock of the state directory
+// above all, from the programs that faults start.
+func closeOnExec() {
+	if unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC) == nil {
+		return
+	}
+	fds, _ := os.ReadDir("/proc/self/fd") // before kernel 5.11
+	for _, e := range fds {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > 2 {
+			unix.CloseOnExec(fd)
+		}
+	}
+}

@@ -29,6 +29,9 @@ func (g *guard) prepare(ctx context.Context, s inject.Spec) (inject.Plan, error)
 	if s.For <= 0 {
 		return inject.Plan{}, fmt.Errorf("prepare %s: a deadline is mandatory, for is %v: %w", s.Kind, s.For, inject.ErrRefused)
 	}
+	if s.Patience < 0 || s.Patience > inject.MaxPatience {
+		return inject.Plan{}, fmt.Errorf("prepare %s: a patience of %v, at most %v: %w", s.Kind, s.Patience, inject.MaxPatience, inject.ErrRefused)
+	}
 	if err := g.limits.permit(s); err != nil {
 		return inject.Plan{}, err
 	}
@@ -68,7 +71,7 @@ func (g *guard) inject(ctx context.Context, s inject.Spec) (_ Fault, err error) 
 	admitted = h
 
 	// Stopped in the middle of the injection, it may have the fault in effect.
-	g.deadman.expect(p.ID, rawNow()+s.For+patience+guardSlack)
+	g.deadman.expect(p.ID, rawNow()+s.For+patience+s.Patience+guardSlack)
 	h.fault.Effect, err = h.kind.Inject(ctx, p)
 	h.fault.InjectedAt = h.fault.Effect.Since
 	if h.fault.InjectedAt == 0 {
@@ -79,21 +82,29 @@ func (g *guard) inject(ctx context.Context, s inject.Spec) (_ Fault, err error) 
 		_, undo := g.end(context.WithoutCancel(ctx), h, whyUndo)
 		return Fault{}, errors.Join(err, undo)
 	}
-	g.deadman.expect(p.ID, h.fault.Deadline+guardSlack)
+	g.deadman.expect(p.ID, h.fault.Deadline+s.Patience+guardSlack)
 	h.timer = g.timers.set(h.fault.Deadline, func() { g.expire(h) })
 	g.journal.step("injected")
 	return h.fault, nil
 }
 
-// expire runs on the timer thread. What touches the disk, or failed, goes on
-// elsewhere: another deadline may be due.
+// expire runs on the timer thread. What waits for programs of others, touches the
+// disk, or failed, goes on elsewhere: another deadline may be due.
 func (g *guard) expire(h *held) {
+	if h.fault.Plan.Spec.Patience > 0 {
+		go g.expireNow(h)
+		return
+	}
+	g.expireNow(h)
+}
+
+func (g *guard) expireNow(h *held) {
 	h.mu.Lock()
 	if h.over {
 		h.mu.Unlock()
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), grace/2)
+	ctx, cancel := context.WithTimeout(context.Background(), grace/2+h.fault.Plan.Spec.Patience)
 	e, err := h.kind.Revert(ctx, h.fault.Plan)
 	cancel()
 	g.log.ended(h.fault.Plan, trail.Expire, "deadline", e.Seen, err)
@@ -144,10 +155,11 @@ func (g *guard) revert(ctx context.Context, id string) (inject.Effect, error) {
 // end reverts, verifies and forgets; the caller holds h.mu.
 func (g *guard) end(ctx context.Context, h *held, why string) (e inject.Effect, err error) {
 	defer func() { g.log.ended(h.fault.Plan, trail.Revert, why, e.Seen, err) }()
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	limit := patience + h.fault.Plan.Spec.Patience
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	// A revert may take its time, also past the deadline.
-	g.deadman.expect(h.fault.ID, max(h.fault.Deadline, rawNow()+patience)+guardSlack)
+	g.deadman.expect(h.fault.ID, max(h.fault.Deadline, rawNow()+limit)+guardSlack)
 	e, err = h.kind.Revert(ctx, h.fault.Plan)
 	if err == nil {
 		err = g.settle(h)

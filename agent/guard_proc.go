@@ -53,7 +53,7 @@ func (k *keeper) startGuard() (*guardProc, Hello, error) {
 		g.finish(err)
 	}()
 	// Its recovery may take patience per leftover; many leftovers are not a hang.
-	ctx, cancel := context.WithTimeout(context.Background(), 6*patience)
+	ctx, cancel := context.WithTimeout(context.Background(), recovering)
 	defer cancel()
 	r, err := g.link.call(ctx, order{Op: opHello, Version: Version})
 	if err == nil && r.Hello == nil {
@@ -96,7 +96,7 @@ func (g *guardProc) kill(why string) {
 }
 
 // closeOrders has the guard revert everything and exit; one that does not is killed.
-func (g *guardProc) closeOrders() {
+func (g *guardProc) closeOrders(slack time.Duration) {
 	g.link.w.close()
 	go func() {
 		select { // nothing that was ordered is cut off
@@ -108,6 +108,6 @@ func (g *guardProc) closeOrders() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.last == nil {
-		g.last = time.AfterFunc(patience+grace, func() { g.kill("did not end after the end of its orders") })
+		g.last = time.AfterFunc(patience+grace+slack, func() { g.kill("did not end after the end of its orders") })
 	}
 }

@@ -37,6 +37,7 @@ type keeper struct {
 	broken  error         // no guard can be started any more
 	closing bool
 	active  map[string]*Fault
+	slack   time.Duration // the longest patience ordered so far
 	ended   map[string]ended
 	oldest  []string // of ended, to bound it
 	clients []inject.Process
@@ -129,7 +130,7 @@ func (k *keeper) install(g *guardProc) {
 		return
 	}
 	if k.closing {
-		g.closeOrders()
+		g.closeOrders(k.slack)
 		return
 	}
 	for _, p := range k.clients {
@@ -235,7 +236,7 @@ func (k *keeper) close() error {
 	k.closing = true
 	k.allowLocked(patience + grace)
 	if k.cur != nil {
-		k.cur.closeOrders()
+		k.cur.closeOrders(k.slack)
 	}
 	k.mu.Unlock()
 	<-k.done

@@ -20,7 +20,10 @@ func (k *keeper) prepare(ctx context.Context, s inject.Spec) (inject.Plan, error
 func (k *keeper) inject(ctx context.Context, s inject.Spec) (Fault, error) {
 	// A guard that hangs in the middle may have the fault in effect: a short fault
 	// allows it less time.
-	limit := max(min(s.For+patience/2, patience), 0)
+	limit := max(min(s.For+patience/2, patience), 0) + s.Patience
+	k.mu.Lock()
+	k.slack = max(k.slack, min(s.Patience, inject.MaxPatience))
+	k.mu.Unlock()
 	g, r, err := k.call(ctx, order{Op: opInject, Spec: &s}, limit)
 	if err != nil || r.Fault == nil {
 		return Fault{}, orBodyless(err)
@@ -30,8 +33,8 @@ func (k *keeper) inject(ctx context.Context, s inject.Spec) (Fault, error) {
 	defer k.mu.Unlock()
 	if _, over := k.ended[f.ID]; !over { // the notice of its end may have been faster
 		k.active[f.ID] = &f
-		k.deadman.expect(f.ID, f.Deadline+agentSlack)
-		k.expect(g, f.ID, f.Deadline+grace, false)
+		k.deadman.expect(f.ID, f.Deadline+s.Patience+agentSlack)
+		k.expect(g, f.ID, f.Deadline+s.Patience+grace, false)
 	}
 	return f, nil
 }
@@ -46,7 +49,7 @@ func (k *keeper) allow(d time.Duration) {
 
 func (k *keeper) allowLocked(d time.Duration) {
 	for id, f := range k.active {
-		k.deadman.expect(id, max(f.Deadline, rawNow()+d)+agentSlack)
+		k.deadman.expect(id, max(f.Deadline, rawNow()+d)+f.Plan.Spec.Patience+agentSlack)
 	}
 }
 
@@ -75,7 +78,7 @@ func (k *keeper) expect(g *guardProc, id string, at time.Duration, again bool) {
 func (k *keeper) revert(ctx context.Context, id string) (inject.Effect, error) {
 	k.mu.Lock()
 	e, over := k.ended[id]
-	_, on := k.active[id]
+	f, on := k.active[id]
 	k.mu.Unlock()
 	switch {
 	case over:
@@ -84,7 +87,7 @@ func (k *keeper) revert(ctx context.Context, id string) (inject.Effect, error) {
 		return inject.Effect{}, fmt.Errorf("revert %q: %w", id, ErrUnknownFault)
 	}
 	k.allow(patience + grace)
-	_, r, err := k.call(ctx, order{Op: opRevert, Fault: id}, patience+grace)
+	_, r, err := k.call(ctx, order{Op: opRevert, Fault: id}, patience+grace+f.Plan.Spec.Patience)
 	switch {
 	case errors.Is(err, ErrUnknownFault), errors.Is(err, ErrGuardLost):
 		// It ended by itself meanwhile, or the next guard is ending it.
@@ -97,7 +100,7 @@ func (k *keeper) revert(ctx context.Context, id string) (inject.Effect, error) {
 }
 
 func (k *keeper) awaitEnd(ctx context.Context, id string) (inject.Effect, error) {
-	ctx, cancel := context.WithTimeout(ctx, 3*patience)
+	ctx, cancel := context.WithTimeout(ctx, 3*(patience+inject.MaxPatience))
 	defer cancel()
 	for {
 		k.mu.Lock()

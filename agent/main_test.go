@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 	switch {
 	case err != nil:
 	case len(os.Args) > 1 && os.Args[1] == "guard":
-		o := GuardOptions{StateDir: dir, Faults: append(all.Faults(), slow{}), step: crashStep}
+		o := GuardOptions{StateDir: dir, Faults: append(all.Faults(all.Options{}), slow{}), step: crashStep}
 		err = Guard(ctx, os.Stdin, os.Stdout, o)
 	case role == "auditor":
 		err = playAuditor(dir)

@@ -71,7 +71,7 @@ func recoverOne(ctx context.Context, l leftover, boot string, kinds map[string]i
 	if !ok {
 		return OutcomeFailed, inject.Effect{}, fmt.Errorf("revert %s: this agent does not know the kind %q", l.id, l.plan.Spec.Kind)
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, patience+min(max(l.plan.Spec.Patience, 0), inject.MaxPatience))
 	defer cancel()
 	e, err := f.Revert(ctx, l.plan)
 	return OutcomeReverted, e, err

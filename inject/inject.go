@@ -32,9 +32,20 @@ type Spec struct {
 	// For is the deadline after which the fault ends by itself, in nanoseconds.
 	// It is mandatory and counts from the moment the fault is in effect.
 	For time.Duration `json:"for"`
+	// Patience is how much longer than usual Inject and Revert may each take, at
+	// most MaxPatience, because a program of others does the work: a server that
+	// starts, a user's command. 0 for what the kernel does.
+	Patience time.Duration `json:"patience,omitempty"`
 	// Params are the kind's own; Prepare decodes them and refuses unknown ones.
 	Params json.RawMessage `json:"params"`
 }
+
+// MaxPatience bounds Spec.Patience.
+const MaxPatience = time.Minute
+
+// Limit is how long Inject may take: a guard that takes much longer is killed as
+// stuck, and its faults are reverted.
+func (s Spec) Limit() time.Duration { return 5*time.Second + s.Patience }
 
 // Plan is a prepared fault: durable, and enough for Revert in any process.
 type Plan struct {

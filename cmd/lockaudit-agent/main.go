@@ -21,7 +21,7 @@ import (
 // version is set by the linker.
 var version = "dev"
 
-const usage = `Usage: lockaudit-agent [heal | list | version]
+const usage = `Usage: lockaudit-agent [--allow-commands] [heal | list | version]
 
 The node agent of lockaudit. Without an argument it takes orders, one JSON
 object a line, on stdin, and answers on stdout. At the end of its input it
@@ -30,6 +30,12 @@ whatever command gives it a node's stdio.
 
   via: [lockaudit-agent]                      this machine
   via: [ssh, node, sudo, lockaudit-agent]     another one
+
+Flags:
+  --allow-commands   orders may name commands that run with this agent's rights:
+                     hooks, and the restart command of a crashed server. Without
+                     it, who may run this agent can disturb processes and
+                     networks, and run nothing of their own as its user
 
 Commands:
   heal      revert whatever an agent left on this node, and say what was seen
@@ -54,6 +60,7 @@ Exit status:
 `
 
 func main() {
+	all.StandIn()
 	// It is at rest most of the time: give memory back rather than hold it.
 	debug.SetGCPercent(50)
 	debug.SetMemoryLimit(64 << 20)
@@ -66,6 +73,7 @@ func main() {
 func run(ctx context.Context, args []string, in *os.File, out, log io.Writer) int {
 	fs := flag.NewFlagSet("lockaudit-agent", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
+	commands := fs.Bool("allow-commands", false, "")
 	switch err := fs.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprint(out, usage)
@@ -83,9 +91,9 @@ func run(ctx context.Context, args []string, in *os.File, out, log io.Writer) in
 		if terminal(in) {
 			fmt.Fprintln(log, "lockaudit-agent: waiting for orders on stdin; ctrl-D ends it, --help says more")
 		}
-		return fail(log, agent.Serve(ctx, in, out, agent.Options{Version: version, StateDir: dir}))
+		return fail(log, agent.Serve(ctx, in, out, agent.Options{Version: version, StateDir: dir, Guard: guardCommand(*commands)}))
 	case "guard":
-		return fail(log, agent.Guard(ctx, in, out, agent.GuardOptions{StateDir: dir, Faults: all.Faults()}))
+		return fail(log, agent.Guard(ctx, in, out, agent.GuardOptions{StateDir: dir, Faults: all.Faults(all.Options{Commands: *commands})}))
 	case "heal":
 		return heal(ctx, dir, out, log)
 	case "list":
@@ -105,8 +113,17 @@ func run(ctx context.Context, args []string, in *os.File, out, log io.Writer) in
 	return 64
 }
 
+// guardCommand is this program as a guard.
+func guardCommand(commands bool) []string {
+	argv := []string{"/proc/self/exe"}
+	if commands {
+		argv = append(argv, "--allow-commands")
+	}
+	return append(argv, "guard")
+}
+
 func heal(ctx context.Context, dir string, out, log io.Writer) int {
-	done, err := agent.Heal(ctx, dir, all.Faults())
+	done, err := agent.Heal(ctx, dir, all.Faults(all.Options{}))
 	for _, r := range done {
 		fmt.Fprintf(out, "%s  %s  %s: %s\n", r.ID, r.Kind, r.Outcome, r.Effect.Seen+r.Err)
 	}

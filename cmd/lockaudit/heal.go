@@ -56,7 +56,7 @@ func healHere(cmd *cobra.Command, state string) error {
 		}
 		state = dir
 	}
-	found, err := agent.Heal(cmd.Context(), state, all.Faults())
+	found, err := agent.Heal(cmd.Context(), state, all.Faults(all.Options{}))
 	for _, r := range found {
 		printRecovered(cmd.OutOrStdout(), r)
 	}

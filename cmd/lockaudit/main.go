@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/lockaudit/lockaudit/inject/all"
 	"github.com/spf13/cobra"
 )
 
@@ -37,6 +38,7 @@ const exitHelp = `Exit status:
   64  the command line is wrong`
 
 func main() {
+	all.StandIn() // heal on this machine may have to start a server again
 	// The first ctrl-C stops the audit, which reverts everything and keeps the
 	// record. The second ends this process at once; the agents then see the end of
 	// their input and revert by themselves.

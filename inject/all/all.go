@@ -4,14 +4,27 @@ package all
 
 import (
 	"github.com/lockaudit/lockaudit/inject"
+	"github.com/lockaudit/lockaudit/inject/crash"
 	"github.com/lockaudit/lockaudit/inject/partition"
 	"github.com/lockaudit/lockaudit/inject/pause"
 )
 
+// Options of a guard's faults.
+type Options struct {
+	// Commands allows orders to name commands that then run with the rights of the
+	// guard: a server's restart command.
+	Commands bool
+}
+
 // Faults returns one of each, in the order in which an agent names them.
-func Faults() []inject.Fault {
+func Faults(o Options) []inject.Fault {
 	return []inject.Fault{
 		pause.New(),
 		partition.New(),
+		crash.New(crash.Options{Commands: o.Commands}),
 	}
 }
+
+// StandIn is called first of all by a program that has Faults. It returns at once
+// unless the program was started as a process of one of them.
+func StandIn() { crash.StandIn() }

@@ -1,0 +1,202 @@
+package crash
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/lockaudit/lockaudit/inject"
+
+	"golang.org/x/sys/unix"
+)
+
+// twin is by what a server that runs in place of the killed one is known: two must
+// never be started, and "it runs again" is said only of what was found.
+type twin struct {
+	Exe string `json:"exe"`
+	// Cmdline is what /proc shows, which is not what it was started with if
+	// Rewritten.
+	Cmdline   string `json:"cmdline"`
+	Rewritten bool   `json:"rewritten,omitempty"`
+	// Listens are the addresses on which it took connections, and Since is when that
+	// was seen, in clock ticks since boot: whatever is older is not a replacement.
+	Listens []string `json:"listens,omitempty"`
+	Since   uint64   `json:"since"`
+}
+
+func newTwin(p inject.Process) (w twin, err error) {
+	if w.Exe, err = exeOf(p.PID); err != nil {
+		return w, fmt.Errorf("read program of process %d: %w", p.PID, err)
+	}
+	raw, err := os.ReadFile("/proc/" + strconv.Itoa(p.PID) + "/cmdline")
+	if err != nil {
+		return w, fmt.Errorf("read command line of process %d: %w", p.PID, err)
+	}
+	w.Cmdline = string(bytes.TrimRight(raw, "\x00"))
+	// A title that a program writes over its arguments is padded with zeros, or is
+	// one argument with blanks in it.
+	w.Rewritten = len(raw) > len(w.Cmdline)+1 || !strings.Contains(w.Cmdline, "\x00") && strings.Contains(w.Cmdline, " ")
+	if w.Listens, err = listens(p.PID); err != nil {
+		return w, err
+	}
+	w.Since = ticksNow()
+	return w, nil
+}
+
+func exeOf(pid int) (string, error) {
+	exe, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/exe")
+	return strings.TrimSuffix(exe, " (deleted)"), err
+}
+
+// find looks for the replacement; nil if there is none. ready says that it listens
+// wherever the killed one did.
+func (w twin) find(old inject.Process, argv []string) (found *inject.Process, ready bool, err error) {
+	dir, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, false, fmt.Errorf("list processes: %w", err)
+	}
+	for _, e := range dir {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		s, err := inject.ReadStat(pid)
+		p := inject.Process{PID: pid, StartTime: s.StartTime}
+		if err != nil || s.Dead() || s.StartTime < w.Since || p == old {
+			continue
+		}
+		if exe, err := exeOf(pid); err != nil || exe != w.Exe {
+			continue
+		}
+		on, err := listens(pid)
+		if err != nil {
+			continue // it ended meanwhile, or is another user's
+		}
+		all := !slices.ContainsFunc(w.Listens, func(a string) bool { return !slices.Contains(on, a) })
+		line, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
+		known := err == nil && w.is(line, argv)
+		if !known && (len(w.Listens) == 0 || !all) {
+			continue
+		}
+		if all {
+			return &p, true, nil
+		}
+		found = &p
+	}
+	return found, false, nil
+}
+
+// is compares a command line with the killed server's and with the command that
+// starts it.
+func (w twin) is(cmdline []byte, argv []string) bool {
+	line := string(bytes.TrimRight(cmdline, "\x00"))
+	return line != "" && (line == w.Cmdline || line == strings.Join(argv, "\x00"))
+}
+
+// await waits until the replacement is ready.
+func (w twin) await(ctx context.Context, old inject.Process, argv []string, over func() error) (inject.Process, error) {
+	for {
+		found, ready, err := w.find(old, argv)
+		if err != nil {
+			return inject.Process{}, err
+		}
+		if ready {
+			return *found, nil
+		}
+		if err := over(); err != nil {
+			return inject.Process{}, err
+		}
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-ctx.Done():
+			if found != nil {
+				return inject.Process{}, fmt.Errorf("process %d runs and does not listen on %s yet: %w", found.PID, strings.Join(w.Listens, ", "), ctx.Err())
+			}
+			return inject.Process{}, fmt.Errorf("no process runs in its place: %w", ctx.Err())
+		}
+	}
+}
+
+// seen is the line for people.
+func (w twin) seen(p inject.Process) string {
+	s := fmt.Sprintf("it runs as process %d", p.PID)
+	if len(w.Listens) > 0 {
+		s += ", listening on " + strings.Join(w.Listens, ", ")
+	}
+	return s
+}
+
+// listens are the TCP addresses on which a process takes connections, in its own
+// network namespace.
+func listens(pid int) ([]string, error) {
+	proc := "/proc/" + strconv.Itoa(pid)
+	fds, err := os.ReadDir(proc + "/fd")
+	if err != nil {
+		return nil, fmt.Errorf("read descriptors of process %d: %w", pid, err)
+	}
+	own := map[string]bool{}
+	for _, fd := range fds {
+		link, _ := os.Readlink(proc + "/fd/" + fd.Name())
+		if inode, ok := strings.CutPrefix(link, "socket:["); ok {
+			own[strings.TrimSuffix(inode, "]")] = true
+		}
+	}
+	var out []string
+	for _, file := range []string{"/net/tcp", "/net/tcp6"} {
+		b, err := os.ReadFile(proc + file)
+		if errors.Is(err, os.ErrNotExist) && len(own) > 0 {
+			continue // a kernel without IPv6
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read sockets of process %d: %w", pid, err)
+		}
+		for line := range strings.Lines(string(b)) {
+			f := strings.Fields(line)
+			if len(f) < 10 || f[3] != "0A" || !own[f[9]] { // TCP_LISTEN
+				continue
+			}
+			if a, err := parseAddr(f[1]); err == nil {
+				out = append(out, a.String())
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out), nil
+}
+
+// parseAddr reads 0100007F:1F90 of /proc/net/tcp: words in the machine's order.
+func parseAddr(s string) (netip.AddrPort, error) {
+	host, port, _ := strings.Cut(s, ":")
+	n, err := strconv.ParseUint(port, 16, 16)
+	if err != nil || len(host) != 8 && len(host) != 32 {
+		return netip.AddrPort{}, fmt.Errorf("parse address %q", s)
+	}
+	b := make([]byte, 0, 16)
+	for i := 0; i < len(host); i += 8 {
+		word, err := strconv.ParseUint(host[i:i+8], 16, 32)
+		if err != nil {
+			return netip.AddrPort{}, fmt.Errorf("parse address %q: %w", s, err)
+		}
+		b = binary.NativeEndian.AppendUint32(b, uint32(word))
+	}
+	a, _ := netip.AddrFromSlice(b)
+	return netip.AddrPortFrom(a, uint16(n)), nil
+}
+
+// ticksNow is the time since boot in clock ticks, as field 22 of stat counts it:
+// USER_HZ = 100 on every architecture that Go runs on.
+func ticksNow() uint64 {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		panic("clock_gettime: " + err.Error()) // it exists on every Linux
+	}
+	return uint64(time.Duration(ts.Nano()) / (10 * time.Millisecond))
+}
