@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -161,7 +160,7 @@ func limit(s string) (uint64, error) {
 	return strconv.ParseUint(s, 10, 64)
 }
 
-var variable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.]*=`)
+var variable = inject.Pattern(`^[A-Za-z_][A-Za-z0-9_.]*=`)
 
 // environ is the environment with which the process was started. A program that
 // writes a title over its arguments may have written over this too; what is no
@@ -171,7 +170,7 @@ func environ(proc string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read environment: %w", err)
 	}
-	env := slices.DeleteFunc(strings.Split(string(b), "\x00"), func(s string) bool { return !variable.MatchString(s) })
+	env := slices.DeleteFunc(strings.Split(string(b), "\x00"), func(s string) bool { return !variable().MatchString(s) })
 	if len(env) == 0 {
 		env = []string{"PATH=" + SearchPath}
 	}

@@ -23,7 +23,7 @@ func (im *image) apply(r Restart) (err error) {
 		return fmt.Errorf("restart command: %w", err)
 	}
 	for _, v := range r.Env {
-		if !variable.MatchString(v) {
+		if !variable().MatchString(v) {
 			return fmt.Errorf("restart.env: %.40q is not NAME=value: %w", v, inject.ErrRefused)
 		}
 	}

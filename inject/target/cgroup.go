@@ -4,9 +4,10 @@ import (
 	"fmt"
 	"os"
 	"path"
-	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/lockaudit/lockaudit/inject"
 
 	"golang.org/x/sys/unix"
 )
@@ -61,7 +62,7 @@ func unitOf(cgroup string) (unit, group string) {
 		} else {
 			end += at + 1
 		}
-		if name := cgroup[at+1 : end]; validUnit.MatchString(name) {
+		if name := cgroup[at+1 : end]; validUnit().MatchString(name) {
 			return name, cgroup[:end]
 		}
 		at = end
@@ -72,7 +73,7 @@ func unitOf(cgroup string) (unit, group string) {
 // containerPart is one part of a cgroup path that is a container: docker, cri-o,
 // podman and containerd under systemd (docker-ID.scope), or ID alone under
 // cgroupfs. What watches over a container (crio-conmon-ID.scope) is not in it.
-var containerPart = regexp.MustCompile(`^(?:(?:docker|cri-containerd|nerdctl|libpod|crio)-)?([0-9a-f]{64})(?:\.scope)?$`)
+var containerPart = inject.Pattern(`^(?:(?:docker|cri-containerd|nerdctl|libpod|crio)-)?([0-9a-f]{64})(?:\.scope)?$`)
 
 // containerIn finds a container whose id begins so in a cgroup path, and the path
 // of the container itself.
@@ -80,7 +81,7 @@ func containerIn(cgroup, prefix string) (id, group string) {
 	at := ""
 	for _, part := range strings.Split(strings.TrimPrefix(cgroup, "/"), "/") {
 		at = path.Join(at, "/", part)
-		if m := containerPart.FindStringSubmatch(part); m != nil && strings.HasPrefix(m[1], prefix) {
+		if m := containerPart().FindStringSubmatch(part); m != nil && strings.HasPrefix(m[1], prefix) {
 			return m[1], at
 		}
 	}

@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"unicode"
 
@@ -150,8 +149,8 @@ func orDefault(s, d string) string {
 // Names come from outside: a unit becomes part of a D-Bus path, a container is
 // compared with parts of cgroup paths.
 var (
-	validUnit      = regexp.MustCompile(`^[A-Za-z0-9:_.\\@-]+\.(service|scope)$`)
-	validContainer = regexp.MustCompile(`^[0-9a-f]{4,64}$`)
+	validUnit      = inject.Pattern(`^[A-Za-z0-9:_.\\@-]+\.(service|scope)$`)
+	validContainer = inject.Pattern(`^[0-9a-f]{4,64}$`)
 )
 
 // unitName adds ".service" where no type is given, as systemctl does.
@@ -190,9 +189,9 @@ func (s Selector) Validate() error {
 		return bad("cmdline", s.Cmdline, "a command line")
 	case s.PIDFile != "" && (!filepath.IsAbs(s.PIDFile) || strings.Contains(s.PIDFile, "\x00")):
 		return bad("pid_file", s.PIDFile, "an absolute path")
-	case s.Unit != "" && (len(unitName(s.Unit)) > 255 || !validUnit.MatchString(unitName(s.Unit))):
+	case s.Unit != "" && (len(unitName(s.Unit)) > 255 || !validUnit().MatchString(unitName(s.Unit))):
 		return bad("unit", s.Unit, "the name of a service or scope")
-	case s.Container != "" && !validContainer.MatchString(s.Container):
+	case s.Container != "" && !validContainer().MatchString(s.Container):
 		return bad("container", s.Container, "a container's id or at least 4 digits of its beginning")
 	case s.Port < 0 || s.Port > 65535:
 		return bad("port", s.Port, "one of 1 to 65535")
