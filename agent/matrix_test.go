@@ -187,7 +187,7 @@ func (m *matrix) end() {
 				t.Errorf("%s ended without heal, so the table says too little", r.name)
 			}
 		}
-		done, err := Heal(testCtx(t), m.dir, all.Faults())
+		done, err := Heal(testCtx(t), m.dir, all.Faults(all.Options{}))
 		if err != nil || len(done) != len(m.rows) || !empty() {
 			t.Errorf("heal: %v, %+v, journal %v", err, done, journaled(t, m.dir))
 		}
