@@ -5,6 +5,7 @@ package all
 import (
 	"github.com/lockaudit/lockaudit/inject"
 	"github.com/lockaudit/lockaudit/inject/crash"
+	"github.com/lockaudit/lockaudit/inject/hook"
 	"github.com/lockaudit/lockaudit/inject/partition"
 	"github.com/lockaudit/lockaudit/inject/pause"
 )
@@ -12,7 +13,7 @@ import (
 // Options of a guard's faults.
 type Options struct {
 	// Commands allows orders to name commands that then run with the rights of the
-	// guard: a server's restart command.
+	// guard: hooks, and a server's restart command.
 	Commands bool
 }
 
@@ -22,6 +23,7 @@ func Faults(o Options) []inject.Fault {
 		pause.New(),
 		partition.New(),
 		crash.New(crash.Options{Commands: o.Commands}),
+		hook.New(hook.Options{Commands: o.Commands}),
 	}
 }
 

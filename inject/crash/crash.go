@@ -41,7 +41,7 @@ type Params struct {
 
 // Restart is a command for a server. What is left out is as the server had it.
 type Restart struct {
-	// Argv[0] is an absolute path, or a name that is looked up in SearchPath.
+	// Argv[0] is an absolute path, or a name that is looked up in inject.SearchPath.
 	Argv []string `json:"argv"`
 	// Env replaces the whole environment: NAME=value.
 	Env []string `json:"env,omitempty"`

@@ -160,8 +160,6 @@ func limit(s string) (uint64, error) {
 	return strconv.ParseUint(s, 10, 64)
 }
 
-var variable = inject.Pattern(`^[A-Za-z_][A-Za-z0-9_.]*=`)
-
 // environ is the environment with which the process was started. A program that
 // writes a title over its arguments may have written over this too; what is no
 // variable any more is left out.
@@ -170,9 +168,9 @@ func environ(proc string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read environment: %w", err)
 	}
-	env := slices.DeleteFunc(strings.Split(string(b), "\x00"), func(s string) bool { return !variable().MatchString(s) })
+	env := slices.DeleteFunc(strings.Split(string(b), "\x00"), func(s string) bool { return inject.CheckEnv([]string{s}) != nil })
 	if len(env) == 0 {
-		env = []string{"PATH=" + SearchPath}
+		env = []string{"PATH=" + inject.SearchPath}
 	}
 	return env, nil
 }
@@ -241,7 +239,7 @@ func (im image) usable(t target.Target, w twin) error {
 		return fmt.Errorf("process %d (%s) has written over its command line, which says %.60q; name the command that starts it (restart): %w",
 			t.PID, t.Comm, strings.Join(im.Argv, " "), inject.ErrUnsupported)
 	}
-	if _, err := executable(im.Exe); err != nil {
+	if _, err := inject.FindProgram(im.Exe); err != nil {
 		return fmt.Errorf("process %d (%s) could not be started again: %w", t.PID, t.Comm, err)
 	}
 	return nil

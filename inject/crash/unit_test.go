@@ -31,6 +31,8 @@ func TestUnit(t *testing.T) {
 			{"limited.service", "no\n[Unit]\nStartLimitBurst=2\nStartLimitIntervalSec=1h", 0},
 		} {
 			old := m.Start(t, c.unit, "[Service]\nExecStart=/bin/sleep 1000\nRestart="+c.restart+"\n")
+			// Started is not yet executed.
+			await(t, "it sleeps", func() bool { s, err := inject.ReadStat(old); return err == nil && s.Comm == "sleep" })
 			for i := range 3 {
 				f := newFault()
 				p := prepare(t, f, unitSpec(c.unit, c.down), fmt.Sprint(i))
@@ -49,7 +51,7 @@ func TestUnit(t *testing.T) {
 				if err != nil || now == 0 || now == old || !strings.Contains(e.Seen, fmt.Sprintf("runs as process %d", now)) {
 					t.Fatalf("%s, restart %d: main process %d, was %d: %+v, %v", c.unit, i, now, old, e, err)
 				}
-				old = now
+				old = now // which Revert has seen with the server's program
 			}
 		}
 		// A command beside systemd would make two of it.

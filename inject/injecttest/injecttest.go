@@ -25,6 +25,8 @@ type Subject struct {
 	New func() inject.Fault
 	// Target makes something to disturb, and removes it with t.Cleanup.
 	Target func(t *testing.T) Target
+	// Patience of its orders; see inject.Spec.
+	Patience time.Duration
 	// KernelUndoes says that the death of its holder alone ends the fault.
 	KernelUndoes bool
 }
@@ -78,7 +80,7 @@ func (s suite) ctx(t *testing.T) context.Context {
 }
 
 func (s suite) spec(x Target) inject.Spec {
-	return inject.Spec{Kind: s.kind, For: time.Minute, Params: x.Params}
+	return inject.Spec{Kind: s.kind, For: time.Minute, Patience: s.Patience, Params: x.Params}
 }
 
 // prepare returns a plan that has been through the journal's encoding.
