@@ -22,7 +22,7 @@ var layers = map[string][]string{
 	"locks":       {"history", "facts"},
 	"resources":   {"history"},
 	"clients":     {"locks", "resources", "history", "facts"},
-	"inject":      {"inject/target"},
+	"inject":      {"inject/target", "inject/netns"},
 	"measure":     {"history"},
 	"agent":       {"inject", "measure"},
 	"agent/trail": {"inject"},

@@ -4,10 +4,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,6 +18,7 @@ import (
 	"github.com/lockaudit/lockaudit/lab/vm"
 
 	"github.com/google/nftables"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -139,4 +142,111 @@ func occupy(t *testing.T) int {
 	}
 	t.Fatalf("pid %d is not to be had", pid)
 	return 0
+}
+
+// TestVMDegradeIsReverted: the kernel does not undo netem, so somebody has to,
+// whoever is killed.
+func TestVMDegradeIsReverted(t *testing.T) {
+	m := vm.Machine{Modules: []string{"dummy", "sch_netem", "sch_prio", "cls_flower"}}
+	if !vm.Inside() {
+		m.Programs = map[string]string{"/bin/lockaudit-agent": build(t)}
+	}
+	cases := []vm.Case{}
+	for name, end := range map[string]func(*testing.T, *agent.Conn){
+		"at the deadline":       nil,
+		"agent killed":          func(t *testing.T, c *agent.Conn) { kill(t, c.Hello().PID) },
+		"guard killed":          func(t *testing.T, c *agent.Conn) { kill(t, c.Hello().GuardPID) },
+		"agent terminated":      func(t *testing.T, c *agent.Conn) { terminate(t, c.Hello().PID) },
+		"both killed, and heal": killBothAndHeal,
+	} {
+		cases = append(cases, vm.Case{Name: name, Test: func(t *testing.T) { degradeAnd(t, end) }})
+	}
+	vm.Suite(t, m, cases)
+}
+
+func degradeAnd(t *testing.T, end func(*testing.T, *agent.Conn)) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	before := dummyQdiscs(t)
+	c, err := agent.Dial(ctx, agent.Command{Argv: []string{"/bin/lockaudit-agent"}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	s := inject.Spec{Kind: "degrade", For: 10 * time.Minute, Params: []byte(`{"peers":["10.99.0.2"],"delay":1000000,"loss":1}`)}
+	if end == nil {
+		s.For = 500 * time.Millisecond
+	}
+	if _, err := c.Inject(ctx, s); err != nil {
+		t.Fatal(err)
+	}
+	if end != nil {
+		if now := dummyQdiscs(t); !strings.Contains(now, "netem") {
+			t.Fatalf("netem is not there: %s", now)
+		}
+		end(t, c)
+	}
+	for now := dummyQdiscs(t); now != before; now = dummyQdiscs(t) {
+		if ctx.Err() != nil {
+			t.Fatalf("there is %s, and was %s", now, before)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func kill(t *testing.T, pid int) {
+	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func terminate(t *testing.T, pid int) {
+	if err := unix.Kill(pid, unix.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// killBothAndHeal stops the agent first, so that it cannot start another guard.
+func killBothAndHeal(t *testing.T, c *agent.Conn) {
+	h := c.Hello()
+	if err := unix.Kill(h.PID, unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	kill(t, h.GuardPID)
+	kill(t, h.PID)
+	_ = c.Close()
+	if now := dummyQdiscs(t); !strings.Contains(now, "netem") {
+		t.Fatalf("the kernel has undone it, which docs/faults/degrade.md denies: %s", now)
+	}
+	if out, status := runIt(t, "/bin/lockaudit-agent", "/run/lockaudit-agent", "heal"); status != 0 || !strings.Contains(out, "noqueue is back") {
+		t.Errorf("heal: %d, %s", status, out)
+	}
+	if out, status := runIt(t, "/bin/lockaudit-agent", "/run/lockaudit-agent", "heal"); status != 0 || !strings.Contains(out, "nothing to heal") {
+		t.Errorf("heal again: %d, %s", status, out)
+	}
+}
+
+// dummyQdiscs is what dummy0, which leads to 10.99.0.2, sends through.
+func dummyQdiscs(t *testing.T) string {
+	t.Helper()
+	l, err := netlink.LinkByName("dummy0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := netlink.ParseAddr("10.99.0.1/24")
+	if err == nil {
+		err = errors.Join(netlink.AddrReplace(l, a), netlink.LinkSetUp(l))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := netlink.QdiscList(l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var words []string
+	for _, q := range all {
+		words = append(words, fmt.Sprintf("%s %x", q.Type(), q.Attrs().Handle))
+	}
+	return strings.Join(words, ", ")
 }

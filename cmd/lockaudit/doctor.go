@@ -7,6 +7,7 @@ import (
 
 	"github.com/lockaudit/lockaudit/agent"
 	"github.com/lockaudit/lockaudit/audit"
+	"github.com/lockaudit/lockaudit/inject/degrade"
 	"github.com/lockaudit/lockaudit/plan"
 	"github.com/olekukonko/tablewriter"
 	"github.com/spf13/cobra"
@@ -17,7 +18,8 @@ func doctorCommand() *cobra.Command {
 		Use:   "doctor [PLAN]",
 		Short: "What can this machine, or each node of a plan, inject?",
 		Long: `Starts the agent on this machine, or on each client node of the plan, and says
-which faults it supports there, and why not. It changes nothing.`,
+which faults it supports there, and why not. It changes nothing. Exit status 3: a
+fault that an audit uses is not supported.`,
 		Example: `  lockaudit doctor
   lockaudit doctor plan.yaml`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -54,7 +56,8 @@ func examine(cmd *cobra.Command, nodes []plan.Node) error {
 		for _, k := range hello.Kinds {
 			supported := "yes"
 			if !k.Supported {
-				supported, failed = "no", true
+				supported = "no"
+				failed = failed || !onlyByHand(k.Kind)
 			}
 			rows = append(rows, []string{n.Name, who, k.Kind, supported, k.Why})
 		}
@@ -71,6 +74,10 @@ func examine(cmd *cobra.Command, nodes []plan.Node) error {
 	}
 	return nil
 }
+
+// onlyByHand are faults that no probe of an audit needs: a node without them is
+// not worse for it.
+func onlyByHand(kind string) bool { return kind == degrade.Kind }
 
 func greet(ctx context.Context, n plan.Node) (agent.Hello, error) {
 	ctx, cancel := context.WithTimeout(ctx, reachLimit)

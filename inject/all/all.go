@@ -5,6 +5,7 @@ package all
 import (
 	"github.com/lockaudit/lockaudit/inject"
 	"github.com/lockaudit/lockaudit/inject/crash"
+	"github.com/lockaudit/lockaudit/inject/degrade"
 	"github.com/lockaudit/lockaudit/inject/hook"
 	"github.com/lockaudit/lockaudit/inject/partition"
 	"github.com/lockaudit/lockaudit/inject/pause"
@@ -22,6 +23,7 @@ func Faults(o Options) []inject.Fault {
 	return []inject.Fault{
 		pause.New(),
 		partition.New(),
+		degrade.New(),
 		crash.New(crash.Options{Commands: o.Commands}),
 		hook.New(hook.Options{Commands: o.Commands}),
 	}

@@ -1,0 +1,119 @@
+//go:build vm
+
+package degrade_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lockaudit/lockaudit/inject"
+	"github.com/lockaudit/lockaudit/inject/degrade"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// defaultsComeBack: the kernel's own disciplines are no obstacle, and after the
+// revert they are there as they were.
+func defaultsComeBack(t *testing.T) {
+	const sysctl = "/proc/sys/net/core/default_qdisc"
+	was, err := os.ReadFile(sysctl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = os.WriteFile(sysctl, was, 0) }()
+	for _, x := range []struct {
+		kind   string
+		queues int
+		want   string
+	}{
+		{"pfifo_fast", 1, "tap0 pfifo_fast"},
+		{"pfifo_fast", 4, "tap0 mq"},
+		{"fq_codel", 1, "tap0 fq_codel"},
+		{"fq_codel", 4, "tap0 mq"},
+	} {
+		if err := os.WriteFile(sysctl, []byte(x.kind), 0); err != nil {
+			if x.kind == "fq_codel" { // a module on 5.10, which the machine does not have
+				continue
+			}
+			t.Fatal(err)
+		}
+		a := newHost(t)
+		a.in(func() error { return tap(x.queues) })
+		before := a.snapshot()
+		if !strings.Contains(before, x.want) {
+			t.Fatalf("there is no %s:\n%s", x.want, before)
+		}
+		f := degrade.New()
+		p, err := f.Prepare(testContext(t), a.spec(time.Minute, degrade.Params{Peers: []string{"10.98.0.2"}, Delay: time.Millisecond}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.ID = "t"
+		if _, err := f.Inject(testContext(t), p); err != nil {
+			t.Fatal(err)
+		}
+		during := a.snapshot()
+		if !strings.Contains(during, "tap0 netem") || strings.Count(during, x.kind) != 1 {
+			t.Errorf("want netem, and one %s for the rest:\n%s", x.kind, during)
+		}
+		e, err := f.Revert(testContext(t), p)
+		if err != nil || !strings.Contains(e.Seen, "is back") {
+			t.Errorf("revert: %+v, %v", e, err)
+		}
+		if now := a.snapshot(); now != before {
+			t.Errorf("after revert:\n%s\nbefore:\n%s", now, before)
+		}
+	}
+	changedDefault(t, sysctl)
+}
+
+// tap makes an interface with queues in the namespace of this thread.
+func tap(queues int) error {
+	n, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return err
+	}
+	defer n.Close()
+	l := &netlink.Tuntap{LinkAttrs: netlink.LinkAttrs{Name: "tap0"}, Mode: netlink.TUNTAP_MODE_TAP, Queues: queues}
+	if queues > 1 {
+		l.Flags = netlink.TUNTAP_MULTI_QUEUE_DEFAULTS
+	} else {
+		l.Flags = netlink.TUNTAP_DEFAULTS
+	}
+	if err := n.LinkAdd(l); err != nil {
+		return err
+	}
+	if err := address(n, "tap0", "10.98.0.1/24"); err != nil {
+		return err
+	}
+	return up(n, "tap0")
+}
+
+// changedDefault: when the kernel's default itself is another by now, that one comes
+// back, and the revert says so.
+func changedDefault(t *testing.T, sysctl string) {
+	if err := os.WriteFile(sysctl, []byte("pfifo_fast"), 0); err != nil {
+		t.Fatal(err)
+	}
+	a := newHost(t)
+	a.in(func() error { return tap(1) })
+	f := degrade.New()
+	p, err := f.Prepare(testContext(t), a.spec(time.Minute, degrade.Params{Peers: []string{"10.98.0.2"}, Delay: time.Millisecond}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.ID = "t"
+	if _, err := f.Inject(testContext(t), p); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(sysctl, []byte("pfifo"), 0); err != nil {
+		t.Fatal(err)
+	}
+	var e inject.Effect
+	if e, err = f.Revert(testContext(t), p); err != nil || !strings.Contains(e.Seen, "default there is now pfifo") {
+		t.Errorf("revert: %+v, %v", e, err)
+	}
+}
