@@ -9,9 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
-	"github.com/lockaudit/lockaudit/agent"
 	"github.com/lockaudit/lockaudit/plan"
 	"github.com/lockaudit/lockaudit/probes"
 	"github.com/lockaudit/lockaudit/record"
@@ -244,52 +242,4 @@ func runProbes(ctx context.Context, stage *stage, s Schedule, w *record.Writer, 
 		}
 	}
 	return nil
-}
-
-// hopeless: the next probe could only fail in the same way.
-func hopeless(err error) bool {
-	for _, reason := range []error{ErrUnreachable, ErrNoClient, probes.ErrTTL, probes.ErrRecord, agent.ErrJournal} {
-		if errors.Is(err, reason) {
-			return true
-		}
-	}
-	return false
-}
-
-// runProbe returns an error only if the audit cannot go on.
-func runProbe(ctx context.Context, stage *stage, probe probes.Probe, i int, s Schedule, w *record.Writer, o Options) error {
-	trials := s.TrialsOf(probe)
-	log, err := w.History(probe.Name)
-	if err != nil {
-		return err
-	}
-	completed := 0
-	var failed error
-	for n := 1; n <= trials && failed == nil && ctx.Err() == nil; n++ {
-		trial := &probes.Trial{Params: s.Params, Number: n, Stage: stage, Log: log}
-		trial.Progress = func(step string, until time.Time) {
-			o.Progress(probes.Progress{Probe: probe.Name, Trial: n, Trials: trials, Step: step, Until: until})
-		}
-		if failed = probe.Run(ctx, trial); failed == nil {
-			completed++
-		}
-	}
-	result := record.Probe{Name: probe.Name, Status: record.Ran, Trials: trials, Completed: completed}
-	switch {
-	case errors.Is(failed, probes.ErrSkip):
-		result.Status = record.Skipped
-	case failed != nil || completed < trials:
-		result.Status = record.Failed
-	}
-	var fatal error
-	if failed != nil {
-		result.Err = failed.Error()
-		if hopeless(failed) {
-			fatal = fmt.Errorf("%s: %w", probe.Name, failed)
-		}
-	}
-	return errors.Join(fatal, log.Close(), w.Update(func(m *record.Manifest) {
-		m.Probes[i] = result
-		m.Subject.Capabilities = stage.capabilities()
-	}))
 }

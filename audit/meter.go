@@ -87,7 +87,11 @@ func (s *stage) LogSince(ctx context.Context, mark string) ([]string, string, er
 		node = s.schedule.Params.NodeB
 	}
 	var out measure.Lines
-	if err := s.measure(ctx, node, measure.KindLog, measure.Log{File: log.File, From: mark}, &out); err != nil {
+	err := s.measure(ctx, node, measure.KindLog, measure.Log{File: log.File, From: mark}, &out)
+	switch {
+	case errors.Is(err, measure.ErrRotated):
+		return nil, "", fmt.Errorf("%w: %w", probes.ErrRotated, err)
+	case err != nil:
 		return nil, "", err
 	}
 	if out.Cut {

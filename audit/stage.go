@@ -151,23 +151,43 @@ func (s *stage) capabilities() []string {
 // Facts implements probes.Stage.
 func (s *stage) Facts(f facts.Deployment) error { return s.w.SetFacts(f) }
 
+// healthLimit bounds how long the lock service may need to answer between two probes.
+const healthLimit = 20 * time.Second
+
 // healthy asks a third party whether the lock service answers and whether the
-// audit's own key is free to be used.
+// audit's own key is free to be used. No answer is asked for again, because a
+// machine may stand still; asking does nothing to anybody.
 func (s *stage) healthy(ctx context.Context) error {
-	observer, _, err := s.Client(ctx, "observer")
-	if err != nil {
-		return err
+	ctx, cancel := context.WithTimeout(ctx, healthLimit)
+	defer cancel()
+	again := time.NewTicker(startLimit / 50)
+	defer again.Stop()
+	for {
+		observer, _, err := s.Client(ctx, "observer")
+		if err != nil {
+			return err
+		}
+		if !observer.Can("observe") {
+			return nil
+		}
+		reply := s.look(ctx, observer)
+		if reply.Type == history.OK {
+			return nil
+		}
+		sick := fmt.Errorf("lock service %w: %s %s", ErrUnreachable, reply.Code, reply.Err)
+		select {
+		case <-ctx.Done():
+			return sick
+		case <-again.C:
+		}
 	}
-	if !observer.Can("observe") {
-		return nil
-	}
+}
+
+// look asks the lock service once who holds the audit's own key.
+func (s *stage) look(ctx context.Context, observer probes.Process) clients.Reply {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	reply := observer.Conn().Do(ctx, clients.Request{Op: clients.OpObserve, Key: s.schedule.Params.Key})
-	if reply.Type != history.OK {
-		return fmt.Errorf("lock service %w: %s %s", ErrUnreachable, reply.Code, reply.Err)
-	}
-	return nil
+	return observer.Conn().Do(ctx, clients.Request{Op: clients.OpObserve, Key: s.schedule.Params.Key})
 }
 
 // close ends every client and agent. Each agent reverts what is left, looks, and

@@ -322,3 +322,67 @@ func TestLockThatOutlivesItsHolder(t *testing.T) {
 		t.Errorf("%s: %s", f.Outcome, f.Summary)
 	}
 }
+
+// stall adds to every trial of a probe that the auditor did not run for a second.
+func stall(run record.Run, probe string) record.Run {
+	events := run.Histories[probe]
+	last := events[len(events)-1]
+	s := history.Sample{Name: history.SampleStall, Unit: history.Nanoseconds, Count: 100, Max: int64(time.Second)}
+	events = append(events[:len(events):len(events)], history.Event{
+		Seq: last.Seq + 1, At: last.At, Trial: last.Trial, Actor: "auditor", Op: history.OpStall, Type: history.Info, Sample: &s,
+	})
+	run.Histories[probe] = events
+	return run
+}
+
+// TestAStalledAuditorBlamesNobody: what it saw late may have been in time; what it
+// saw in time was, and harm is harm.
+func TestAStalledAuditorBlamesNobody(t *testing.T) {
+	notice, _ := ByID("notices_loss")
+	late := load(t, filepath.Join("testdata", "notices_loss", "pass"))
+	delete(late.Histories, cutHolder)
+	lost := func(e history.Event) bool { return e.Op == history.OpLost }
+	slow := edit(late, pauseHolder, lost, func(e *history.Event) { e.At += 1500 * time.Millisecond })
+	if f := judge(notice, slow); f.Outcome != Warn {
+		t.Fatalf("late: %s: %s", f.Outcome, f.Summary)
+	}
+	if f := judge(notice, stall(slow, pauseHolder)); f.Outcome != Inconclusive || !strings.Contains(f.Summary, "did not run for 1 s") {
+		t.Errorf("late, and the auditor stood still: %s: %s", f.Outcome, f.Summary)
+	}
+	if f := judge(notice, stall(late, pauseHolder)); f.Outcome != Pass {
+		t.Errorf("in time though the auditor stood still: %s: %s", f.Outcome, f.Summary)
+	}
+
+	crash, _ := ByID("recovers_after_crash")
+	taken := load(t, filepath.Join("testdata", "recovers_after_crash", "fail"))
+	if f := judge(crash, taken); f.Outcome != Fail {
+		t.Fatalf("takeover: %s: %s", f.Outcome, f.Summary)
+	}
+	if f := judge(crash, stall(taken, crashHolder)); f.Outcome != Inconclusive {
+		t.Errorf("takeover, and the auditor stood still: %s: %s", f.Outcome, f.Summary)
+	}
+
+	fencing, _ := ByID("fencing_enforced")
+	if f := judge(fencing, stall(load(t, filepath.Join("testdata", "fencing_enforced", "fail")), pauseHolder)); f.Outcome != Fail || !f.Harm {
+		t.Errorf("harm: %s: %s", f.Outcome, f.Summary)
+	}
+}
+
+// TestARepeatedTrialStandsBehindNoPass, and the one that came after it does.
+func TestARepeatedTrialStandsBehindNoPass(t *testing.T) {
+	item, _ := ByID("notices_loss")
+	run := load(t, filepath.Join("testdata", "notices_loss", "pass"))
+	delete(run.Histories, cutHolder)
+	for i := range run.Manifest.Probes {
+		run.Manifest.Probes[i].Repeats = []record.Repeat{{Trial: 1, Why: "the auditor stood still"}}
+	}
+	if f := judge(item, run); f.Outcome != Inconclusive {
+		t.Errorf("only the repeated trial: %s: %s", f.Outcome, f.Summary)
+	}
+	for i := range run.Histories[pauseHolder] {
+		run.Histories[pauseHolder][i].Trial = 2
+	}
+	if f := judge(item, run); f.Outcome != Pass {
+		t.Errorf("the trial after it: %s: %s", f.Outcome, f.Summary)
+	}
+}

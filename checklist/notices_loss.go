@@ -42,8 +42,16 @@ func judgeNotice(run record.Run) Finding {
 	untested := map[string]string{pauseHolder: notRun(run, pauseHolder), cutHolder: notRun(run, cutHolder)}
 	for _, s := range all {
 		missing, ok := s.outlived()
-		if ok && !s.complete {
+		n := noticing{}
+		if ok {
+			n = s.noticing(lease(run, s.aGrant))
+		}
+		stall := s.stalled()
+		switch {
+		case ok && !s.complete:
 			missing, ok = "the trial was not carried to its end", false
+		case ok && n.late && stall > 0:
+			missing, ok = fmt.Sprintf("A noticed late, but the auditor itself did not run for %s meanwhile", Duration(stall)), false
 		}
 		if !ok {
 			f.Summary, f.Evidence = missing, s.timeline("")
@@ -51,7 +59,7 @@ func judgeNotice(run record.Run) Finding {
 			continue
 		}
 		delete(untested, s.probe)
-		shown = append(shown, s.noticing(lease(run, s.aGrant)))
+		shown = append(shown, n)
 	}
 	if len(shown) == 0 {
 		return f

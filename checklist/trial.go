@@ -41,22 +41,33 @@ func trials(run record.Run, probe string) []trial {
 	for _, n := range history.Trials(events) {
 		own := history.Trial(events, n)
 		out = append(out, trial{
-			probe: probe, number: n, complete: n <= completed(run, probe),
+			probe: probe, number: n, complete: whole(run, probe, n),
 			events: own, calls: history.Calls(own),
 		})
 	}
 	return out
 }
 
-// completed is how many trials of the probe came to their end: the auditor stops
-// a probe at its first trial that does not.
-func completed(run record.Run, probe string) int {
+// whole reports whether the trial came to its end.
+func whole(run record.Run, probe string, trial int) bool {
 	for _, p := range run.Manifest.Probes {
 		if p.Name == probe {
-			return p.Completed
+			return p.Whole(trial)
 		}
 	}
-	return 0
+	return false
+}
+
+// stalled is the longest time for which the auditor, whose clock stamps everything,
+// did not run during the trial; 0 if that was never long enough to matter.
+func (t trial) stalled() time.Duration {
+	longest := time.Duration(0)
+	for _, e := range t.events {
+		if e.Op == history.OpStall && e.Sample != nil {
+			longest = max(longest, time.Duration(e.Sample.Max))
+		}
+	}
+	return longest
 }
 
 // first returns the first call of an actor that was invoked after the event with

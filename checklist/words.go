@@ -59,6 +59,8 @@ func words(e history.Event) string {
 		return "notices by itself that it no longer holds the lock"
 	case history.OpStep:
 		return "step " + e.Step
+	case history.OpStall:
+		return "did not run by itself: " + sampleWords(e.Sample)
 	case history.OpLead:
 		return "is told that " + e.Node + " leads the lock service"
 	case history.OpAcquire:

@@ -40,6 +40,7 @@ const (
 	OpInject  Op = "inject"  // Fault
 	OpRevert  Op = "revert"  // Fault; ok only after kernel state was read back
 	OpStep    Op = "step"    // the probe entered the step named in Step
+	OpStall   Op = "stall"   // the auditor itself did not run for a time: Sample
 	OpLead    Op = "lead"    // the lock service's leader, on Node, as its own members say
 )
 

@@ -15,6 +15,7 @@ const (
 	SampleAcquire = "acquire" // an acquire of the free canary key, Peer empty
 	SampleRelease = "release" // its release
 	SamplePause   = "pause"   // gaps in which a thread of the node did not run
+	SampleStall   = "stall"   // the longest gap in which the auditor did not run
 )
 
 // Nanoseconds is the unit of every sample of durations.

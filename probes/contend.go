@@ -2,6 +2,7 @@ package probes
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -76,7 +77,7 @@ func (t *Trial) refuseB(ctx context.Context, a, b *party) error {
 		s.look(ctx, 0)
 	}
 	t.step("1 acquire and release on B as often as it will try, acquire lock on A; nobody is refused")
-	failed := make(chan error, 1)
+	failed, began := make(chan error, 1), time.Now()
 	err := t.watch(ctx, sources, history.PhaseQuiet, func(func()) int {
 		failed <- turns(ctx, a, b)
 		return 0
@@ -87,8 +88,34 @@ func (t *Trial) refuseB(ctx context.Context, a, b *party) error {
 	if err != nil {
 		return err
 	}
+	quiet := time.Since(began)
 	t.step("2 B tries while A holds")
-	return t.watch(ctx, sources, history.PhaseRefused, func(refused func()) int { return b.tryInVain(ctx, refused) })
+	began, refusals := time.Now(), 0
+	err = t.watch(ctx, sources, history.PhaseRefused, func(refused func()) int {
+		refusals = b.tryInVain(ctx, refused)
+		return refusals
+	})
+	if err != nil {
+		return err
+	}
+	return comparable(sources, quiet, time.Since(began), refusals)
+}
+
+// comparable fails with ErrPremise if the two windows cannot be told apart by what
+// moved in them: the machine stood still in one, or a log was rotated just then.
+func comparable(sources []*source, quiet, refused time.Duration, refusals int) error {
+	for _, s := range sources {
+		if errors.Is(s.err, ErrRotated) {
+			return fmt.Errorf("%w: %w", ErrPremise, s.err)
+		}
+	}
+	switch {
+	case refusals == 0:
+		return fmt.Errorf("%w: B was not refused", ErrPremise)
+	case 2*quiet < refused:
+		return fmt.Errorf("%w: the window without refusals lasted %s and the one with them %s", ErrPremise, quiet.Round(time.Millisecond), refused.Round(time.Millisecond))
+	}
+	return nil
 }
 
 // turns leaves the lock with A, after B had it as often as it will be refused:

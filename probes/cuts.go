@@ -17,6 +17,8 @@ const partition = "partition"
 type cuts struct {
 	t    *Trial
 	open []openCut
+	// lost are the packets that vanished in those that were healed.
+	lost int
 }
 
 type openCut struct{ node, target, id string }
@@ -62,6 +64,16 @@ func (c *cuts) healOne(ctx context.Context, o openCut) error {
 	c.t.record(faultDone(e, invoke, o.target, fault, err))
 	if err != nil {
 		return fmt.Errorf("heal %s: %w", o.node, err)
+	}
+	c.lost += fault.Dropped
+	return nil
+}
+
+// bit fails with ErrPremise if no packet was lost: whatever the trial shows then, it
+// is not what a partition does.
+func (c *cuts) bit() error {
+	if c.lost == 0 {
+		return fmt.Errorf("%w: the partition lost no packet", ErrPremise)
 	}
 	return nil
 }

@@ -57,7 +57,13 @@ func runTwice(ctx context.Context, t *Trial) (err error) {
 		})
 	})
 	b.read(ctx, row)
-	return t.rejoin(ctx, cuts, a, b)
+	if err := t.rejoin(ctx, cuts, a, b); err != nil {
+		return err
+	}
+	if a.hold.Token.IsZero() && b.hold.Token.IsZero() {
+		return fmt.Errorf("%w: neither side was granted the lock within %s", ErrPremise, workLimit)
+	}
+	return cuts.bit()
 }
 
 // untilFreeForAll waits until nothing is left of earlier trials, as A sees the

@@ -2,7 +2,6 @@ package probes
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 
@@ -33,7 +32,7 @@ func lostUpdate() Probe {
 	}
 }
 
-func loseUpdate(ctx context.Context, t *Trial) (err error) {
+func loseUpdate(ctx context.Context, t *Trial) error {
 	a, b, err := t.pair(ctx)
 	if err != nil {
 		return err
@@ -48,42 +47,26 @@ func loseUpdate(ctx context.Context, t *Trial) (err error) {
 	if err != nil {
 		return err
 	}
-	t.step("2 pause A")
-	fault, err := a.pause(ctx, leaseLimit(t.Params))
-	if err != nil {
-		return err
-	}
-	resumed := false
-	defer func() {
-		if !resumed {
-			err = errors.Join(err, a.resume(ctx, fault))
+	err = t.overtake(ctx, a, b, leaseLimit(t.Params), "expire lease, B acquires and increments", "resume A, which increments what it had read", func() error {
+		read, err := b.counter(ctx, row)
+		if err != nil {
+			return err
 		}
-	}()
-	t.step("3 expire lease, B acquires and increments")
-	if err := t.untilFree(ctx, a.hold.TTL); err != nil {
-		return err
-	}
-	if err := b.acquire(ctx, t.fresh()); err != nil {
-		return err
-	}
-	read, err := b.counter(ctx, row)
+		return definite("B's increment", b.increment(ctx, row, read))
+	})
 	if err != nil {
 		return err
 	}
-	b.write(ctx, entry{row: row, value: strconv.Itoa(read + 1), kase: caseIncrement, token: b.hold.Token})
-	if err := t.unrecorded(); err != nil {
-		return err
-	}
-	t.step("4 resume A, which increments what it had read")
-	resumed = true
-	if err := a.resume(ctx, fault); err != nil {
-		return err
-	}
-	a.write(ctx, entry{row: row, value: strconv.Itoa(before + 1), kase: caseIncrement, token: a.hold.Token})
+	late := a.increment(ctx, row, before)
 	b.read(ctx, row)
 	a.release(ctx)
 	b.release(ctx)
-	return nil
+	return definite("A's late increment", late)
+}
+
+// increment writes the value after the one that was read.
+func (p *party) increment(ctx context.Context, row string, read int) clients.Reply {
+	return p.write(ctx, entry{row: row, value: strconv.Itoa(read + 1), kase: caseIncrement, token: p.hold.Token})
 }
 
 // Cases of writes that a judge counts.

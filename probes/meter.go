@@ -2,6 +2,7 @@ package probes
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/lockaudit/lockaudit/history"
@@ -19,9 +20,13 @@ type Meter interface {
 	// Metrics fetches a page of metrics from a client node.
 	Metrics(ctx context.Context, url string) (Page, error)
 	// LogSince returns the lines that the plan's log file gained since the mark,
-	// and the next mark; with mark "" only the latter.
+	// and the next mark; with mark "" only the latter. It fails with ErrRotated where
+	// lines may have been missed between two looks.
 	LogSince(ctx context.Context, mark string) (lines []string, next string, err error)
 }
+
+// ErrRotated: a log was rotated or truncated between two looks at it.
+var ErrRotated = errors.New("log rotated")
 
 // Page is an answer to a request for metrics.
 type Page struct {

@@ -65,7 +65,10 @@ func cutHolder(ctx context.Context, t *Trial) (err error) {
 	if err := a.acquire(ctx, t.fresh()); err != nil {
 		return err
 	}
-	a.write(ctx, entry{row: row, value: "a-first", token: a.hold.Token})
+	first := a.write(ctx, entry{row: row, value: "a-first", token: a.hold.Token})
+	if err := definite("A's first write", first); err != nil {
+		return err
+	}
 
 	t.step("2 cut A off from the lock service")
 	cuts := &cuts{t: t}
@@ -86,12 +89,14 @@ func cutHolder(ctx context.Context, t *Trial) (err error) {
 	if err := b.acquire(ctx, t.fresh()); err != nil {
 		return err
 	}
-	b.write(ctx, entry{row: row, value: "b", token: b.hold.Token})
+	if err := definite("B's write", b.write(ctx, entry{row: row, value: "b", token: b.hold.Token})); err != nil {
+		return err
+	}
 
 	t.step("4 A, still cut off, writes with its stale token")
-	a.write(ctx, entry{row: row, value: "a-stale", token: a.hold.Token})
+	stale := a.write(ctx, entry{row: row, value: "a-stale", token: a.hold.Token})
 	b.read(ctx, row)
-	if err := a.untilNoticed(ctx); err != nil {
+	if err := errors.Join(a.untilNoticed(ctx), definite("A's stale write", stale)); err != nil {
 		return err
 	}
 
@@ -104,5 +109,5 @@ func cutHolder(ctx context.Context, t *Trial) (err error) {
 	b.release(ctx)
 	// Its connections are in the middle of their retransmissions; the next trial
 	// is not to be about those.
-	return a.kill(ctx)
+	return errors.Join(a.kill(ctx), cuts.bit())
 }

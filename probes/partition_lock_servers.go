@@ -69,7 +69,7 @@ func partServers(ctx context.Context, t *Trial) (err error) {
 		return err
 	}
 	list := shapes(len(members))
-	s := list[(t.Number-1)%len(list)]
+	s := list[(t.Round-1)%len(list)]
 	step := "1 part the servers, " + s.words(members)
 	// The case names the shape for judges.
 	t.record(history.Event{Actor: "probe", Op: history.OpStep, Type: history.Info, Step: step, Case: s.name})
@@ -88,7 +88,7 @@ func partServers(ctx context.Context, t *Trial) (err error) {
 	if err := t.unrecorded(); err != nil {
 		return err
 	}
-	return t.rejoin(ctx, cuts, a, b)
+	return errors.Join(t.rejoin(ctx, cuts, a, b), cuts.bit())
 }
 
 // rejoin heals, waits until the service works again, and leaves the lock free.

@@ -16,14 +16,13 @@ import (
 // the row's first token would otherwise pass for one that fences. B writes before
 // A is resumed: only then is A's token below the highest that was accepted.
 func pauseHolderPastTTL() Probe {
-	limit := func(p Params) time.Duration { return p.TTL + leaseSlack(p.TTL) + 2*callLimit }
 	return Probe{
 		Name:     "pause-holder-past-ttl",
 		About:    "the five steps: acquire on A, pause A, expire and acquire on B, resume A, is A's stale write refused?",
-		MaxFault: limit,
+		MaxFault: leaseLimit,
 		Explain: func(p Params) []string {
 			return []string{
-				fmt.Sprintf("SIGSTOP of the audit's own lock client a on %s, for at most %s; it is resumed as soon as B has written", p.NodeA, limit(p)),
+				fmt.Sprintf("SIGSTOP of the audit's own lock client a on %s, for at most %s; it is resumed as soon as B has written", p.NodeA, leaseLimit(p)),
 				fmt.Sprintf("acquire %s on %s, let its lease expire (%s), acquire it on %s", p.Key, p.NodeA, p.TTL, p.NodeB),
 				fmt.Sprintf("writes of both clients to the row %s of the protected resource", p.Row("entry-N")),
 			}
@@ -32,12 +31,12 @@ func pauseHolderPastTTL() Probe {
 			if !t.HasResource {
 				return fmt.Errorf("%w: the plan names no resource to write to", ErrSkip)
 			}
-			return fiveSteps(ctx, t, limit(t.Params))
+			return fiveSteps(ctx, t)
 		},
 	}
 }
 
-func fiveSteps(ctx context.Context, t *Trial, limit time.Duration) (err error) {
+func fiveSteps(ctx context.Context, t *Trial) error {
 	a, b, err := t.pair(ctx)
 	if err != nil {
 		return err
@@ -51,42 +50,20 @@ func fiveSteps(ctx context.Context, t *Trial, limit time.Duration) (err error) {
 	if err := a.acquire(ctx, t.fresh()); err != nil {
 		return err
 	}
-	a.write(ctx, entry{row: row, value: "a-first", token: a.hold.Token})
-
-	t.step("2 pause A")
-	fault, err := a.pause(ctx, limit)
+	first := a.write(ctx, entry{row: row, value: "a-first", token: a.hold.Token})
+	if err := definite("A's first write", first); err != nil {
+		return err
+	}
+	err = t.overtake(ctx, a, b, leaseLimit(t.Params), "expire lease, acquire on B", "resume A", func() error {
+		return definite("B's write", b.write(ctx, entry{row: row, value: "b", token: b.hold.Token}))
+	})
 	if err != nil {
 		return err
 	}
-	resumed := false
-	defer func() {
-		if !resumed {
-			err = errors.Join(err, a.resume(ctx, fault))
-		}
-	}()
-
-	t.step("3 expire lease, acquire on B")
-	if err := t.untilFree(ctx, a.hold.TTL); err != nil {
-		return err
-	}
-	if err := b.acquire(ctx, t.fresh()); err != nil {
-		return err
-	}
-	b.write(ctx, entry{row: row, value: "b", token: b.hold.Token})
-	if err := t.unrecorded(); err != nil {
-		return err
-	}
-
-	t.step("4 resume A")
-	resumed = true
-	if err := a.resume(ctx, fault); err != nil {
-		return err
-	}
-
 	t.step("5 A writes with its stale token")
-	a.write(ctx, entry{row: row, value: "a-stale", token: a.hold.Token})
+	stale := a.write(ctx, entry{row: row, value: "a-stale", token: a.hold.Token})
 	b.read(ctx, row)
-	if err := a.untilNoticed(ctx); err != nil {
+	if err := errors.Join(a.untilNoticed(ctx), definite("A's stale write", stale)); err != nil {
 		return err
 	}
 	a.release(ctx)

@@ -19,6 +19,10 @@ import (
 var (
 	// ErrSkip: the probe cannot be carried out on this deployment; the error says why.
 	ErrSkip = errors.New("not possible here")
+	// ErrPremise: the trial shows nothing, because something that it builds on did not
+	// come about: a machine that stood still, an answer that never came. It is worth
+	// repeating.
+	ErrPremise = errors.New("premise not met")
 	// ErrRecord: an event could not be recorded. What is not recorded must not be
 	// done, so the audit is over.
 	ErrRecord = errors.New("the record cannot be kept")
@@ -175,7 +179,10 @@ type Progress struct {
 // Trial is one repetition of a probe.
 type Trial struct {
 	Params
+	// Number tells the trials of a run apart. Round counts those that were planned: a
+	// trial that is repeated has the same one again.
 	Number   int
+	Round    int
 	Stage    Stage
 	Log      Log
 	Progress func(step string, until time.Time)
@@ -206,6 +213,12 @@ func (t *Trial) unrecorded() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.broken
+}
+
+// Stalled records that the auditor itself did not run for a time during the trial.
+func (t *Trial) Stalled(s history.Sample) error {
+	t.record(history.Event{Actor: "auditor", Op: history.OpStall, Type: history.Info, Sample: &s})
+	return t.unrecorded()
 }
 
 // step marks a moment of the script in the history and for whoever watches.

@@ -205,3 +205,27 @@ func TestWatchOfAMetricsEndpointThatGoesDown(t *testing.T) {
 		t.Errorf("the log: %+v", e)
 	}
 }
+
+// TestWindowsThatCannotBeCompared: a log that was rotated just then, windows of which
+// one took much longer, and a B that was not refused are no premise for a verdict; a
+// metrics endpoint that is down is an answer.
+func TestWindowsThatCannotBeCompared(t *testing.T) {
+	log := func(err error) []*source { return []*source{{kind: history.KindLog, err: err}} }
+	for _, tt := range []struct {
+		name           string
+		sources        []*source
+		quiet, refused time.Duration
+		refusals       int
+		premise        bool
+	}{
+		{"alike", log(nil), 2 * time.Second, 3 * time.Second, 4, false},
+		{"endpoint down", log(errors.New("connection refused")), 2 * time.Second, 2 * time.Second, 4, false},
+		{"rotated", log(fmt.Errorf("%w: app.log", ErrRotated)), 2 * time.Second, 2 * time.Second, 4, true},
+		{"one took longer", log(nil), 2 * time.Second, 5 * time.Second, 4, true},
+		{"nobody refused", log(nil), 2 * time.Second, 2 * time.Second, 0, true},
+	} {
+		if err := comparable(tt.sources, tt.quiet, tt.refused, tt.refusals); errors.Is(err, ErrPremise) != tt.premise || err != nil && !tt.premise {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+	}
+}

@@ -109,6 +109,30 @@ type Probe struct {
 	Trials    int    `json:"trials"`
 	Completed int    `json:"completed"`
 	Err       string `json:"err,omitempty"`
+	// Repeats are the trials that were carried out again, and count for nothing but
+	// the harm that was seen in them.
+	Repeats []Repeat `json:"repeats,omitempty"`
+}
+
+// Repeat is one trial that did not show what it should, and was repeated.
+type Repeat struct {
+	Trial int    `json:"trial"`
+	Why   string `json:"why"`
+}
+
+// Whole reports whether the trial of that number came to its end. The auditor stops a
+// probe at its first trial that does not and is not repeated.
+func (p Probe) Whole(trial int) bool {
+	before := 0
+	for _, r := range p.Repeats {
+		if r.Trial == trial {
+			return false
+		}
+		if r.Trial < trial {
+			before++
+		}
+	}
+	return trial-before <= p.Completed
 }
 
 // ProbeStatus says how one probe ended.

@@ -127,7 +127,7 @@ func (p *page) list(title string, findings []checklist.Finding, tested bool) {
 func (p *page) probes(r Report) {
 	first := true
 	for _, probe := range r.Probes {
-		if probe.Status == "ran" {
+		if asPlanned(probe) {
 			continue
 		}
 		if first {
@@ -135,11 +135,7 @@ func (p *page) probes(r Report) {
 			p.line(p.paint.bold("probes that did not run as planned"))
 			first = false
 		}
-		text := fmt.Sprintf("%s, %d of %d trials completed", probe.Status, probe.Completed, probe.Trials)
-		if probe.Err != "" {
-			text += ": " + probe.Err
-		}
-		p.entry(probe.Name + ": " + text)
+		p.entry(probe.Name + ": " + probeWords(probe))
 	}
 }
 

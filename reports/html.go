@@ -28,12 +28,13 @@ func HTML(w io.Writer, r Report, run record.Run) error {
 		return fmt.Errorf("write report: %w", err)
 	}
 	pages, err := template.New("report").Funcs(template.FuncMap{
-		"duration": checklist.Duration,
-		"exact":    swimlane.Duration,
-		"sentence": sentence,
-		"at":       func(d time.Duration) string { return fmt.Sprintf("%+.3f s", d.Seconds()) },
-		"isStale":  func(e checklist.Evidence) bool { return strings.Contains(e.Text, staleWord) },
-		"px":       func(v float64) string { return fmt.Sprintf("%.1f", v) },
+		"duration":   checklist.Duration,
+		"exact":      swimlane.Duration,
+		"sentence":   sentence,
+		"probeWords": probeWords,
+		"at":         func(d time.Duration) string { return fmt.Sprintf("%+.3f s", d.Seconds()) },
+		"isStale":    func(e checklist.Evidence) bool { return strings.Contains(e.Text, staleWord) },
+		"px":         func(v float64) string { return fmt.Sprintf("%.1f", v) },
 		// The style is the package's own file, not foreign text.
 		"style": func() template.CSS { return template.CSS(style) },
 	}).ParseFS(files, "html/*.gohtml")

@@ -69,7 +69,7 @@ func newHTMLPage(r Report, run record.Run) htmlPage {
 		}
 	}
 	for _, probe := range r.Probes {
-		if probe.Status != record.Ran {
+		if !asPlanned(probe) {
 			p.Broken = append(p.Broken, probe)
 		}
 	}

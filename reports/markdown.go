@@ -170,8 +170,8 @@ func mdList(title string, findings []checklist.Finding, in func(checklist.Findin
 func (r Report) mdRecord() string {
 	var b strings.Builder
 	for _, p := range r.Probes {
-		if p.Status != record.Ran {
-			fmt.Fprintf(&b, "- probe %s: %s, %d of %d trials completed. %s\n", mdCode(p.Name), p.Status, p.Completed, p.Trials, mdText(p.Err))
+		if !asPlanned(p) {
+			fmt.Fprintf(&b, "- probe %s: %s\n", mdCode(p.Name), mdText(probeWords(p)))
 		}
 	}
 	for _, line := range r.Damage {

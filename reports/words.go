@@ -1,10 +1,12 @@
 package reports
 
 import (
+	"fmt"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/lockaudit/lockaudit/checklist"
+	"github.com/lockaudit/lockaudit/record"
 )
 
 // sentence begins with a capital and ends with a full stop.
@@ -55,4 +57,19 @@ func letterWords(letter string) string {
 		return "harm seen"
 	}
 	return "no letter"
+}
+
+// asPlanned: every trial was carried out, and none of them twice.
+func asPlanned(p record.Probe) bool { return p.Status == record.Ran && len(p.Repeats) == 0 }
+
+// probeWords says how a probe went that did not go as planned.
+func probeWords(p record.Probe) string {
+	text := fmt.Sprintf("%s, %d of %d trials completed", p.Status, p.Completed, p.Trials)
+	if p.Err != "" {
+		text += ": " + p.Err
+	}
+	for _, r := range p.Repeats {
+		text += fmt.Sprintf("; trial %d showed nothing and was repeated: %s", r.Trial, r.Why)
+	}
+	return text
 }
