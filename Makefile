@@ -26,6 +26,7 @@ demo: build
 # reports, and a systemd whose units are disturbed.
 deps:
 	@for p in redis-server chromium; do command -v $$p >/dev/null || missing="$$missing $$p"; done; \
+	command -v pdftotext >/dev/null || missing="$$missing poppler-utils"; \
 	test -x /lib/systemd/systemd || missing="$$missing systemd"; \
 	test -z "$$missing" || { \
 	  test "$$(id -u)" = 0 || { echo "make: missing; run: sudo apt-get install$$missing" >&2; exit 1; }; \

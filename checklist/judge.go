@@ -57,8 +57,19 @@ func (f *Finding) complete(item Item, run record.Run) {
 		f.Fix = item.fix(run.Manifest.Subject.Backend)
 	}
 	if item.Judge != nil {
-		f.Reproduce = reproduce(run.Manifest.Subject.Plan, item.Probes[0])
+		f.Reproduce = reproduce(run.Manifest.Subject.Plan, f.shownBy(item.Probes[0]))
 	}
+}
+
+// shownBy is the probe that showed it, of the several that may; usual where the
+// finding cites none.
+func (f *Finding) shownBy(usual string) string {
+	for _, e := range f.Evidence {
+		if e.Probe != "" {
+			return e.Probe
+		}
+	}
+	return usual
 }
 
 // efficiency is the purpose of a lock that saves work; see plan.Efficiency.

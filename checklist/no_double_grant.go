@@ -40,8 +40,8 @@ func judgeDoubleGrant(run record.Run) Finding {
 		d := found[0]
 		return Finding{
 			Outcome: Fail, Harm: true, Evidence: w.cite(d.Seqs()...),
-			Summary: fmt.Sprintf("%s: %s was granted the lock at +%.3fs while the lease of %s was running",
-				count(len(found), "double grant"), d.Second.Actor, d.From.Seconds(), d.First.Actor),
+			Summary: fmt.Sprintf("%s: %s was granted the lock at +%.3f s while the lease of %s was running",
+				count(len(found), "double grant"), strings.ToUpper(d.Second.Actor), d.From.Seconds(), strings.ToUpper(d.First.Actor)),
 		}
 	}
 	steps := bothSteps(run)

@@ -25,6 +25,9 @@ func noticesLoss() Item {
 	}
 }
 
+// observeLoss is the capability locks.ObserveLoss, which this package may not import.
+const observeLoss = "observe-loss"
+
 // noticing is how one trial went.
 type noticing struct {
 	late     bool
@@ -44,7 +47,7 @@ func judgeNotice(run record.Run) Finding {
 		missing, ok := s.outlived()
 		n := noticing{}
 		if ok {
-			n = s.noticing(lease(run, s.aGrant))
+			n = s.noticing(lease(run, s.aGrant), run.Manifest.Subject.Can(observeLoss))
 		}
 		stall := s.stalled()
 		switch {
@@ -92,9 +95,9 @@ func judgeNotice(run record.Run) Finding {
 }
 
 // noticing: in time is within half a lease, because a client that renews every third
-// of it has had to ask the service by then. A holder that was paused can ask from
+// of it has had to ask the service by then. can: its client can notice at all. A holder that was paused can ask from
 // its resumption on; one that is cut off runs, so that B's grant counts.
-func (s fiveSteps) noticing(ttl time.Duration) noticing {
+func (s fiveSteps) noticing(ttl time.Duration, can bool) noticing {
 	overlap, open := s.overlap()
 	n := noticing{overlap: overlap, late: true}
 	n.evidence = append(s.cite(s.bGrant, "from here A's belief is wrong"), s.cite(s.resume, "")...)
@@ -104,6 +107,9 @@ func (s fiveSteps) noticing(ttl time.Duration) noticing {
 	}
 	own := s.noticed()
 	switch {
+	case own == nil && !can:
+		n.summary = "A's client cannot notice a loss by itself; left alone it would have gone on while B held the lock"
+		return n
 	case own == nil && s.fault == cutOff():
 		n.evidence = append(n.evidence, s.stillHolding()...)
 		n.summary = fmt.Sprintf("cut off, A did not notice by itself within %s that B had been granted the lock", Duration(overlap))
@@ -113,12 +119,12 @@ func (s fiveSteps) noticing(ttl time.Duration) noticing {
 		return n
 	}
 	n.evidence = append(n.evidence, s.quote(*own, "")...)
-	if own.At <= from.Done.At {
+	if s.fault == cutOff() && own.At <= from.Done.At {
 		n.late = false
 		n.summary = fmt.Sprintf("cut off, A stopped by itself, %s before %s", Duration(from.Done.At-own.At), since)
 		return n
 	}
-	after := own.At - from.Done.At
+	after := max(0, own.At-from.Done.At) // it may be faster than the answer about its resumption
 	n.late = after > ttl/2
 	belief := Duration(overlap)
 	if open {

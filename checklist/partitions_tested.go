@@ -2,6 +2,7 @@ package checklist
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -109,6 +110,7 @@ func serverScenarios(run record.Run) (shown []scenario, gap string) {
 	if len(all) == 0 {
 		return nil, notRun(run, partServers)
 	}
+	gaps := map[string]string{} // by shape; one that was repeated may have been shown since
 	for _, t := range all {
 		name, evidence, reason := t.parted()
 		one := scenario{name: fmt.Sprintf("lock servers parted, %s (granted to %s)", name, t.winner()), evidence: evidence}
@@ -120,10 +122,14 @@ func serverScenarios(run record.Run) (shown []scenario, gap string) {
 				one.evidence = append(one.evidence, t.quote(t.event(seq), "")...)
 			}
 		case reason != "":
-			gap = name + ": " + reason
+			gaps[name] = reason
 			continue
 		}
+		delete(gaps, name)
 		shown = append(shown, one)
+	}
+	for _, name := range slices.Sorted(maps.Keys(gaps)) {
+		gap = name + ": " + gaps[name]
 	}
 	return shown, gap
 }

@@ -36,6 +36,9 @@ func (l Lab) planText(via []string) string {
 	if l.LocalExpiry {
 		line("  options: {local_expiry: true}   # a client that cannot renew stops by its own clock")
 	}
+	if l.IgnoreLoss {
+		line("  options: {ignore_loss: true}    # an application that never looks at Session.Done()")
+	}
 	line("  purpose: correctness   # a double grant would corrupt data, not only waste work")
 	if l.TLS {
 		line("  tls:                   # files on the nodes: only the lab's processes see them")

@@ -32,6 +32,8 @@ func HTML(w io.Writer, r Report, run record.Run) error {
 		"exact":      swimlane.Duration,
 		"sentence":   sentence,
 		"probeWords": probeWords,
+		// A command breaks between its words, or within one that is longer than a line.
+		"shellWords": func(s string) []string { return strings.Split(s, " ") },
 		"at":         func(d time.Duration) string { return fmt.Sprintf("%+.3f s", d.Seconds()) },
 		"isStale":    func(e checklist.Evidence) bool { return strings.Contains(e.Text, staleWord) },
 		"px":         func(v float64) string { return fmt.Sprintf("%.1f", v) },

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	paper "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp/kb"
 )
 
@@ -44,35 +43,6 @@ func TestInTheBrowser(t *testing.T) {
 		if !slices.Contains(requests, url) {
 			t.Error("the request for the page itself was not seen: the test sees nothing")
 		}
-	}
-}
-
-// TestPrint: on paper everything that proves a verdict is there, though it is folded
-// on the screen, in dark on light.
-func TestPrint(t *testing.T) {
-	b := newBrowser(t)
-	run, r := doubleRun(t)
-	b.open(render(t, func(w io.Writer) error { return HTML(w, r, run) }))
-	height := func() float64 {
-		return eval[float64](b, `(d => d.checkVisibility({contentVisibilityAuto: true}) ? d.getBoundingClientRect().height : 0)(document.querySelector("details.finding dl"))`)
-	}
-	b.show(1280, "screen", "dark")
-	if height() > 0 {
-		t.Error("an item that passes is not folded on the screen")
-	}
-	b.show(720, "print", "dark")
-	if height() == 0 {
-		t.Error("an item that passes is folded on paper")
-	}
-	if background := eval[string](b, `getComputedStyle(document.body).backgroundColor`); background != "rgb(255, 255, 255)" {
-		t.Errorf("paper is %s", background)
-	}
-	for _, wrong := range eval[[]string](b, look) {
-		t.Errorf("on paper: %s", wrong)
-	}
-	yes := true
-	if pdf := call(b, paper.PrintToPDF, paper.PrintToPDFParams{PrintBackground: &yes}).Data; len(pdf) < 10_000 {
-		t.Errorf("the printed report has %d bytes", len(pdf))
 	}
 }
 

@@ -51,6 +51,9 @@ type options struct {
 	// etcd's own session does: a lease after the latest answer, and where the first
 	// one never comes, not before the client's dial timeout and one second.
 	LocalExpiry bool `json:"local_expiry"`
+	// IgnoreLoss: the client stands for an application that never looks whether its
+	// session is done. It goes on as if it held the lock.
+	IgnoreLoss bool `json:"ignore_loss"`
 }
 
 func optionsOf(t locks.Target) (o options, err error) {
@@ -74,10 +77,14 @@ var errClosed = errors.New("client is closed")
 
 // Capabilities implements locks.Client.
 func (c *client) Capabilities() []locks.Capability {
-	return []locks.Capability{
-		locks.Fencing, locks.Renew, locks.AutoRenew, locks.ObserveLoss,
+	all := []locks.Capability{
+		locks.Fencing, locks.Renew, locks.AutoRenew,
 		locks.OwnerCheck, locks.Observe, locks.Inspect,
 	}
+	if !c.options.IgnoreLoss {
+		all = append(all, locks.ObserveLoss)
+	}
+	return all
 }
 
 // Notices implements locks.Notifier.

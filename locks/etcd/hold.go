@@ -135,9 +135,10 @@ func (c *client) renewOnce(h *hold, limit time.Duration) error {
 	return nil
 }
 
-// lose tells of a loss, unless the hold was released or the client closed.
+// lose tells of a loss, unless the hold was released, the client closed, or it is one
+// that does not look.
 func (c *client) lose(h *hold) {
-	if c.life.Err() == nil && c.drop(h) {
+	if !c.options.IgnoreLoss && c.life.Err() == nil && c.drop(h) {
 		c.notify(locks.Notice{Kind: locks.Lost, Key: h.grant.Key})
 	}
 }
