@@ -23,7 +23,7 @@ demo: build
 	./bin/locklab demo
 
 # What the tests need and Go does not bring: a Redis, a browser that looks at the
-# reports, and a systemd whose units are disturbed.
+# reports, what reads the printed ones, and a systemd whose units are disturbed.
 deps:
 	@for p in redis-server chromium; do command -v $$p >/dev/null || missing="$$missing $$p"; done; \
 	command -v pdftotext >/dev/null || missing="$$missing poppler-utils"; \
