@@ -28,6 +28,8 @@ deps:
 	@for p in redis-server chromium; do command -v $$p >/dev/null || missing="$$missing $$p"; done; \
 	command -v pdftotext >/dev/null || missing="$$missing poppler-utils"; \
 	test -x /lib/systemd/systemd || missing="$$missing systemd"; \
+	command -v gcc >/dev/null && test -f /usr/include/stdio.h || missing="$$missing gcc libc6-dev"; \
+	command -v java >/dev/null || missing="$$missing default-jre-headless"; \
 	test -z "$$missing" || { \
 	  test "$$(id -u)" = 0 || { echo "make: missing; run: sudo apt-get install$$missing" >&2; exit 1; }; \
 	  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing fonts-dejavu-core; }

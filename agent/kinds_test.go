@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"github.com/lockaudit/lockaudit/inject"
+	"github.com/lockaudit/lockaudit/inject/clock"
 	"github.com/lockaudit/lockaudit/inject/partition"
 	"github.com/lockaudit/lockaudit/inject/pause"
 
@@ -49,6 +52,7 @@ func kindCases() []kindCase {
 	return []kindCase{
 		{"pause, SIGSTOP", pauseSubject, kernelUndoes()},
 		{"partition", partitionSubject, kernelUndoes().with(bothStopped, elements)},
+		{"clock of a process", clockSubject, journalUndoes().with(guardStopped, leaseEnds).with(bothStopped, leaseEnds)},
 	}
 }
 
@@ -150,4 +154,61 @@ func startTime(t testing.TB, pid int) uint64 {
 		t.Fatal(err)
 	}
 	return s.StartTime
+}
+
+// clockSubject is a process that reads the time. What the lease in the stub has
+// ended is over, although the stub is still there.
+func clockSubject(t testing.TB) subject {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), testRole+"=watch")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = cmd.Process.Kill(), cmd.Wait() })
+	const far = 1000 * time.Hour
+	wrong := func() string {
+		var shown int64
+		if _, err := fmt.Fprintln(in); err != nil {
+			return "gone"
+		}
+		if _, err := fmt.Fscanln(out, &shown); err != nil {
+			return "gone"
+		}
+		return fmt.Sprintf("wrong=%v", time.Until(time.Unix(0, shown)).Abs() > far/2)
+	}
+	wrong() // it has been executed
+	params := fmt.Appendf(nil, `{"target":{"pid":%d},"offset":%d}`, cmd.Process.Pid, far)
+	return subject{
+		kind: clock.Kind, params: params, snapshot: wrong,
+		alike: func(id string) {
+			f := clock.New()
+			p, err := f.Prepare(context.Background(), inject.Spec{Kind: clock.Kind, For: time.Hour, Params: params})
+			p.ID = id
+			if err == nil {
+				_, err = f.Inject(context.Background(), p)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		},
+	}
+}
+
+// watchClock tells the time for each line of stdin.
+func watchClock() {
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		fmt.Println(time.Now().UnixNano())
+	}
 }

@@ -44,6 +44,8 @@ func TestMain(m *testing.M) {
 	case len(os.Args) > 1 && os.Args[1] == "guard":
 		o := GuardOptions{StateDir: dir, Faults: append(all.Faults(all.Options{}), slow{}), step: crashStep}
 		err = Guard(ctx, os.Stdin, os.Stdout, o)
+	case role == "watch":
+		watchClock()
 	case role == "auditor":
 		err = playAuditor(dir)
 	default:

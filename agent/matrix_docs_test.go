@@ -29,6 +29,8 @@ func promises() []promise {
 		{"a guard that is slow, and not dead, is left alive", "agent", "TestSlowRevertIsNotKilled"},
 		{"an agent whose next guard takes long to recover is left alive", "agent", "TestSlowRecoveryIsNotKilled"},
 		{"a drift fault does not move the dead man's switch", "agent", "TestSwitchUnderDrift"},
+		{"kill -9 of 200 injectors of a process's clock: no target dies, and each state is put back", "inject/clock", "TestKilled"},
+		{"a skewed clock is right again at the deadline although nobody is left", "inject/clock", "TestLease"},
 		{"a client process never outlives its agent", "agent", "TestClientEndsWithAgent"},
 	}
 }
@@ -104,6 +106,7 @@ How to read it:
 - **next guard**: the agent starts one at once, which reverts what it finds in the journal and reads it back. It does so in the cells of **kernel** too: there it finds the fault gone, and says so.
 - **agent kills the guard**, %v after a deadline that nobody reported met. Then it is as with a killed guard.
 - **kernel kills the guard**, a dead man's switch: a timer of the kernel's, for when nobody is left to act. SIGKILL takes effect on a stopped process. The agent has one as well, %v after the deadline, so that the auditor hears of it, the clients end, and the state directory is free for heal.
+- **the lease in the target**: the clock of a process is skewed by code that looks, each time, whether its lease is over. In the cells of **next guard** and **heal** it does the same at the deadline, if nobody was faster; what they do besides is to take the code away.
 - **heal** is `+"`lockaudit-agent heal`"+`. `+"`lockaudit heal PLAN`"+` and the next agent on the node do the same.
 - **reboot**: no process, table or socket of the fault exists any more. The journal lies in /run and is gone too; where it is not, no entry of another boot is carried out, because its pids and names mean others now.
 - After "both killed" and "both stopped" the auditor exits with status 4 (a fault may still be in effect) until somebody has looked.

@@ -78,6 +78,7 @@ var (
 	agentKills    = healer{who: "agent kills the guard", within: after(grace)}
 	kernelKills   = healer{who: "kernel kills the guard", within: after(guardSlack)}
 	elements      = healer{who: "kernel: elements time out", within: "at the deadline"}
+	leaseEnds     = healer{who: "the lease in the target", within: "at the deadline"}
 	byHeal        = healer{who: "heal", within: "systemd: at once", waits: true}
 	killsThenHeal = healer{who: "kernel kills both, then heal", within: "systemd: " + after(agentSlack), waits: true}
 	nothingLeft   = healer{who: "nothing is left", within: "nothing is touched"}
@@ -205,6 +206,12 @@ func (m *matrix) reboot() {
 	t, h := m.t, m.auditor.hello
 	within(t, 30*time.Second, "both have ended", func() bool { return gone(h.GuardPID) && gone(h.PID) })
 	for _, r := range m.rows {
+		if r.cells[bothKilled].waits {
+			// A reboot would have taken the target along; a revert stands for that.
+			if _, err := byKind(all.Faults(all.Options{}))[r.kind].Revert(testCtx(t), r.fault.Plan); err != nil {
+				t.Fatal(err)
+			}
+		}
 		within(t, 30*time.Second, r.name+" is over", r.healed)
 		path := filepath.Join(m.dir, "faults", r.fault.ID+".json")
 		b, err := os.ReadFile(path)

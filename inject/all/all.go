@@ -4,6 +4,7 @@ package all
 
 import (
 	"github.com/lockaudit/lockaudit/inject"
+	"github.com/lockaudit/lockaudit/inject/clock"
 	"github.com/lockaudit/lockaudit/inject/crash"
 	"github.com/lockaudit/lockaudit/inject/degrade"
 	"github.com/lockaudit/lockaudit/inject/hook"
@@ -24,6 +25,7 @@ func Faults(o Options) []inject.Fault {
 		pause.New(),
 		partition.New(),
 		degrade.New(),
+		clock.New(),
 		crash.New(crash.Options{Commands: o.Commands}),
 		hook.New(hook.Options{Commands: o.Commands}),
 	}

@@ -58,6 +58,9 @@ func (s *Server) Kill() {
 	})
 }
 
+// PID is the server's process.
+func (s *Server) PID() int { return s.cmd.Process.Pid }
+
 // Stop suspends the server: connections stay up and nothing is answered.
 func (s *Server) Stop() error { return s.cmd.Process.Signal(syscall.SIGSTOP) }
 
