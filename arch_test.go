@@ -24,7 +24,7 @@ var layers = map[string][]string{
 	"clients":     {"locks", "resources", "history", "facts"},
 	"inject":      {"inject/target", "inject/netns"},
 	"measure":     {"history"},
-	"agent":       {"inject", "measure"},
+	"agent":       {"inject", "inject/target", "measure"},
 	"agent/trail": {"inject"},
 	"plan":        {"locks", "resources"},
 	"probes":      {"record", "history", "facts", "clients", "locks"},

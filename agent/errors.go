@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/lockaudit/lockaudit/inject"
+	"github.com/lockaudit/lockaudit/inject/target"
 	"github.com/lockaudit/lockaudit/measure"
 )
 
@@ -52,8 +53,10 @@ func codes() []code {
 		{"log", ErrLog},
 		{"halted", ErrHalted},
 		{"unsupported", inject.ErrUnsupported},
+		{"ambiguous", target.ErrAmbiguous},
 		{"refused", inject.ErrRefused},
 		{"gone", inject.ErrGone},
+		{"none", target.ErrNone},
 		{"unknown-fault", ErrUnknownFault},
 		{"unknown-proc", ErrUnknownProc},
 		{"closed", ErrClosed},

@@ -11,6 +11,7 @@ import (
 	"github.com/lockaudit/lockaudit/agent"
 	"github.com/lockaudit/lockaudit/audit"
 	"github.com/lockaudit/lockaudit/inject"
+	"github.com/lockaudit/lockaudit/inject/target"
 	"github.com/lockaudit/lockaudit/plan"
 	"github.com/lockaudit/lockaudit/probes"
 	"github.com/lockaudit/lockaudit/record"
@@ -68,6 +69,10 @@ func hintFor(err error) string {
 		return "run lockaudit heal on that node, as the user that the agent runs as"
 	case errors.Is(err, inject.ErrUnsupported):
 		return "lockaudit doctor says what this machine and these privileges can do"
+	case errors.Is(err, target.ErrAmbiguous):
+		return "name it by its process id, or by a longer command line or container id"
+	case errors.Is(err, target.ErrNone):
+		return "look with ps -e, systemctl status or ss -ltnup on that node"
 	case errors.Is(err, inject.ErrRefused):
 		return "this protects what keeps a node and the way to it alive; choose another target"
 	case errors.Is(err, inject.ErrGone):

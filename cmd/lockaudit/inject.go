@@ -36,42 +36,6 @@ func injectCommand() *cobra.Command {
 	return cmd
 }
 
-func injectPauseCommand() *cobra.Command {
-	var pid int
-	var tree bool
-	var f injectFlags
-	cmd := &cobra.Command{
-		Use:   "pause --pid PID --for DURATION",
-		Short: "Stop a process, and let it run on after the given time",
-		Long: `Stops a process with SIGSTOP, as a long garbage collection would, and resumes it
-after the given time, on ctrl-C, or when lockaudit or its agent dies, whichever
-comes first. It says "resumed" only after it has looked.
-
-` + exitHelp,
-		Example: `  lockaudit inject pause --pid 4711 --for 30s
-  lockaudit inject pause --pid 4711 --for 30s --tree     its children too
-  lockaudit inject pause --pid 4711 --for 30s --dry-run  what would be touched?`,
-		Args: exactly(0, "no arguments, only flags"),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if pid <= 0 {
-				return usage("--pid is missing or not a process id")
-			}
-			if f.duration <= 0 {
-				return usage("--for is missing: every fault needs a deadline, as in --for 30s")
-			}
-			params, err := json.Marshal(map[string]any{"pid": pid, "tree": tree})
-			if err != nil {
-				return couldNotRun(err)
-			}
-			return injectByHand(cmd, inject.Spec{Kind: "pause", For: f.duration, Params: params}, f)
-		},
-	}
-	cmd.Flags().IntVar(&pid, "pid", 0, "the process")
-	cmd.Flags().BoolVar(&tree, "tree", false, "its descendants too")
-	f.bind(cmd)
-	return cmd
-}
-
 // injectFlags are common to all faults.
 type injectFlags struct {
 	duration time.Duration

@@ -13,7 +13,7 @@ import (
 
 // held is what this process has stopped for one plan.
 type held struct {
-	targets []*target
+	targets []*signalled
 	// last is when the latest stop signal had been sent. The target runs no
 	// instruction of its own after that, though it takes until its next turn on a
 	// core to be seen in state T.

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/lockaudit/lockaudit/inject"
+	"github.com/lockaudit/lockaudit/inject/target"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,12 +30,14 @@ const Kind = "pause"
 // sleep (a hung disk or NFS mount) stops only once that ends.
 const stopWait = 2 * time.Second
 
-// Params name the target.
+// Params name the target, by PID or by Target.
 type Params struct {
-	PID int `json:"pid"`
+	PID int `json:"pid,omitempty"`
 	// StartTime is /proc/PID/stat field 22. If it is 0, whatever runs under PID now
 	// is meant.
 	StartTime uint64 `json:"start_time,omitempty"`
+	// Target names it in another way.
+	Target target.Selector `json:"target,omitzero"`
 	// Tree takes in the descendants; default true.
 	Tree *bool `json:"tree,omitempty"`
 }
@@ -83,6 +86,13 @@ func (f *Fault) Prepare(ctx context.Context, s inject.Spec) (inject.Plan, error)
 	if err != nil {
 		return fail(fmt.Errorf("params: %w", err))
 	}
+	if !p.Target.IsZero() {
+		t, err := target.Resolve(ctx, p.Target)
+		if err != nil {
+			return fail(err)
+		}
+		p.PID, p.StartTime = t.PID, t.StartTime
+	}
 	boot, err := inject.BootID()
 	if err != nil {
 		return fail(err)
@@ -119,10 +129,15 @@ func decodeParams(b []byte) (Params, error) {
 	if err := inject.DecodeStrict(b, &p); err != nil {
 		return Params{}, err
 	}
-	if p.PID <= 0 {
-		return Params{}, fmt.Errorf("pid is %d", p.PID)
+	switch {
+	case p.Target.IsZero() && p.PID <= 0:
+		return Params{}, fmt.Errorf("pid is %d, and no other target is named", p.PID)
+	case p.Target.IsZero():
+		return p, nil
+	case p.PID != 0 || p.StartTime != 0:
+		return Params{}, errors.New("both pid and target are given")
 	}
-	return p, nil
+	return p, p.Target.Validate()
 }
 
 func decodeUndo(b []byte) (undo, error) {

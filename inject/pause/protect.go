@@ -26,7 +26,7 @@ func stoppable(m member, protected inject.Protected) error {
 // or the target's own uid (sigio_perm in fs/fcntl.c). In a user namespace CAP_KILL
 // alone would stop a process that nothing resumes.
 func signallable(m member) error {
-	t := &target{Process: m.Process}
+	t := &signalled{Process: m.Process}
 	fd, err := m.Open()
 	if err != nil {
 		return err

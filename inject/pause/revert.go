@@ -89,7 +89,7 @@ func (f *Fault) recover(ctx context.Context, p inject.Plan) (inject.Effect, erro
 		mine = append(mine, proc)
 		fd, err := proc.Open()
 		if err == nil {
-			err = (&target{Process: proc, pidfd: fd}).signal(unix.SIGCONT)
+			err = (&signalled{Process: proc, pidfd: fd}).signal(unix.SIGCONT)
 			unix.Close(fd)
 		}
 		if err != nil && !errors.Is(err, inject.ErrGone) {

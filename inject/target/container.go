@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/lockaudit/lockaudit/inject"
 )
 
 // inContainer finds a container's first process by the cgroup paths: no runtime
@@ -41,7 +39,7 @@ func inContainer(ctx context.Context, prefix string) ([]candidate, error) {
 			ids = append(ids, id+" with "+heads(members)[0].String())
 		}
 		slices.Sort(ids)
-		return nil, fmt.Errorf("%d containers fit: %s: %w", len(ids), strings.Join(ids, "; "), inject.ErrRefused)
+		return nil, fmt.Errorf("%d containers fit: %s: %w", len(ids), strings.Join(ids, "; "), ErrAmbiguous)
 	}
 	for _, members := range byID {
 		return first(heads(members)), nil

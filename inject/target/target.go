@@ -45,12 +45,17 @@ func printable(r rune) rune {
 	return r
 }
 
-// ErrNone: no process is what the selector says.
-var ErrNone = errors.New("no such process")
+// Why a process was not found, for callers to decide on.
+var (
+	// ErrNone: no process is what the selector says.
+	ErrNone = errors.New("no such process")
+	// ErrAmbiguous: several are. It is an inject.ErrRefused.
+	ErrAmbiguous = fmt.Errorf("name one: %w", inject.ErrRefused)
+)
 
-// Resolve finds the one process that s means. If several do, it fails with
-// inject.ErrRefused and lists them; if none does, with ErrNone, and if it is a pid
-// that no longer lives or lives as another process, with inject.ErrGone.
+// Resolve finds the one process that s means. If several fit, it fails with
+// ErrAmbiguous and lists them; if none does, with ErrNone, and if it is a pid that
+// no longer lives or lives as another process, with inject.ErrGone.
 //
 // A process and its forked children of the same name are not several: the topmost
 // is meant, as with Redis while it saves, or nginx and its workers. Neither is
@@ -69,7 +74,7 @@ func Resolve(ctx context.Context, s Selector) (Target, error) {
 		case len(found) == 0:
 			err = ErrNone
 		case len(found) > 1:
-			err = fmt.Errorf("%d processes fit: %s: %w", len(found), list(found), inject.ErrRefused)
+			err = fmt.Errorf("%d processes fit: %s: %w", len(found), list(found), ErrAmbiguous)
 		}
 	}
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// target is one process with the handles that keep it stopped.
-type target struct {
+// signalled is one process with the handles that keep it stopped.
+type signalled struct {
 	inject.Process
 	pidfd    int
 	r, w, r2 int // the pipe; r2 is a second read end
@@ -33,15 +33,15 @@ type target struct {
 //
 // The owner is kept by the kernel as a process and not as a number, so a later
 // process with the same pid never gets the signal.
-func wire(p inject.Process) (*target, error) {
-	fail := func(what string, err error) (*target, error) {
+func wire(p inject.Process) (*signalled, error) {
+	fail := func(what string, err error) (*signalled, error) {
 		return nil, fmt.Errorf("wire process %d: %s: %w", p.PID, what, err)
 	}
 	fd, err := p.Open()
 	if err != nil {
 		return nil, err
 	}
-	t := &target{Process: p, pidfd: fd, r: -1, w: -1, r2: -1}
+	t := &signalled{Process: p, pidfd: fd, r: -1, w: -1, r2: -1}
 	var ends [2]int
 	if err := unix.Pipe2(ends[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
 		t.close()
@@ -112,7 +112,7 @@ func raise(fd, above int) (int, error) {
 	return up, nil
 }
 
-func (t *target) signal(s unix.Signal) error {
+func (t *signalled) signal(s unix.Signal) error {
 	switch err := unix.PidfdSendSignal(t.pidfd, s, nil, 0); err {
 	case nil:
 		return nil
@@ -126,7 +126,7 @@ func (t *target) signal(s unix.Signal) error {
 }
 
 // close lets go without a signal: the read ends lose O_ASYNC first.
-func (t *target) close() {
+func (t *signalled) close() {
 	for _, fd := range []int{t.r, t.r2} {
 		if fd >= 0 {
 			_, _ = unix.FcntlInt(uintptr(fd), unix.F_SETFL, unix.O_NONBLOCK)
@@ -143,7 +143,7 @@ func (t *target) close() {
 // state reports whether every living thread of the process is stopped, and
 // whether the process is gone. A thread group's leader may be dead while others
 // live.
-func (t *target) state() (stopped, gone bool, err error) { return threads(t.Process, true) }
+func (t *signalled) state() (stopped, gone bool, err error) { return threads(t.Process, true) }
 
 // threads looks at all threads of a process: with all, whether every living one
 // is stopped, otherwise whether any is.
@@ -183,7 +183,7 @@ func threads(p inject.Process, all bool) (stopped, gone bool, err error) {
 	return still > 0 && (!all || still == living), false, nil
 }
 
-func (t *target) waitStopped(ctx context.Context) error {
+func (t *signalled) waitStopped(ctx context.Context) error {
 	return wait(ctx, func() (bool, error) {
 		stopped, gone, err := t.state()
 		return stopped || gone, err
