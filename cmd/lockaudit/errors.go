@@ -74,7 +74,7 @@ func hintFor(err error) string {
 	case errors.Is(err, target.ErrNone):
 		return "look with ps -e, systemctl status or ss -ltnup on that node"
 	case errors.Is(err, inject.ErrRefused):
-		return "this protects what keeps a node and the way to it alive; choose another target"
+		return "it could be done and must not be, for the reason above; choose another target or other values"
 	case errors.Is(err, inject.ErrGone):
 		return "check the process id, as this machine's /proc shows it"
 	case errors.Is(err, os.ErrNotExist):
