@@ -14,6 +14,7 @@ import (
 	"github.com/lockaudit/lockaudit/agent"
 	"github.com/lockaudit/lockaudit/inject"
 	"github.com/lockaudit/lockaudit/inject/partition"
+	"github.com/lockaudit/lockaudit/inject/target"
 
 	"golang.org/x/sys/unix"
 )
@@ -36,7 +37,7 @@ func (c *cable) order(d time.Duration, direction string, list []string) (inject.
 		return inject.Spec{}, err
 	}
 	b, err := json.Marshal(partition.Params{Peers: list, Direction: direction, Netns: partition.Netns{
-		Process: inject.Process{PID: c.a.cmd.Process.Pid, StartTime: s.StartTime}}})
+		Of: target.Selector{PID: c.a.cmd.Process.Pid, StartTime: s.StartTime}}})
 	return inject.Spec{Kind: partition.Kind, For: d, Params: b}, err
 }
 

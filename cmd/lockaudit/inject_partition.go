@@ -44,7 +44,7 @@ direction out also drops what this machine forwards to the peers.
 			if len(p.Peers) > partition.MaxPeers { // the order might not even fit into its line
 				return couldNotRun(fmt.Errorf("%d peers, at most %d; name networks instead of addresses: %w", len(p.Peers), partition.MaxPeers, inject.ErrRefused))
 			}
-			p.Netns.Process.PID = pid
+			p.Netns.Of.PID = pid
 			params, err := json.Marshal(p)
 			if err != nil {
 				return couldNotRun(err)

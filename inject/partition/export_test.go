@@ -11,9 +11,22 @@ func (f *Fault) FailAt(step string, err error) *Fault {
 	return f
 }
 
-// NewWithoutOwner works as on a kernel without tables that have an owner.
+// NewWithoutOwner asks for tables with a flag that no kernel knows, as the owner's
+// is unknown before 5.12: the kernel itself refuses, and the fallback is taken.
 func NewWithoutOwner() *Fault {
 	f := New()
-	f.owner = 0
+	f.owner = 1 << 7
+	return f
+}
+
+// NewForwarding works as on a kernel without queues of user space.
+func NewForwarding() *Fault {
+	f := New()
+	m, err := ask(f.owner)
+	if err != nil {
+		panic(err)
+	}
+	m.way = forward
+	f.found = &m
 	return f
 }

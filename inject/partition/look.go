@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"syscall"
 
@@ -15,17 +16,25 @@ import (
 // sight is what a namespace has.
 type sight struct {
 	addresses []netip.Addr
+	queues    []uint16 // of user space, that somebody reads
 	// devices are the interfaces by which packets of this namespace leave it:
 	// neither loopback devices nor the ports of a bridge or bond, whose traffic has
 	// left the bridge or bond before.
-	devices  []string
-	loopback uint32 // index of lo
+	devices []string
 }
 
-// look reads interfaces and addresses.
+// look checks the namespace and reads what it has, in one visit. Its cookie is
+// noted by a socket of another kind than netfilter's, which is slow to close.
 func (n *namespace) look() (sight, error) {
 	var s sight
-	err := n.enter(func() error {
+	fd := -1
+	err := n.enter(func() (err error) {
+		if fd, err = unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
+			return err
+		}
+		if b, err := os.ReadFile("/proc/thread-self/net/netfilter/nfnetlink_queue"); err == nil {
+			s.queues = readQueues(b)
+		}
 		rib, err := syscall.NetlinkRIB(unix.RTM_GETLINK, unix.AF_UNSPEC)
 		if err != nil {
 			return err
@@ -52,8 +61,14 @@ func (n *namespace) look() (sight, error) {
 		}
 		return nil
 	})
+	if fd >= 0 {
+		defer func() { _ = unix.Close(fd) }()
+	}
 	if err != nil {
-		return sight{}, fmt.Errorf("read interfaces of network namespace %v: %w", n.ref, err)
+		return sight{}, fmt.Errorf("look into network namespace %v: %w", n.ref, err)
+	}
+	if err := n.verify(fd); err != nil {
+		return sight{}, err
 	}
 	slices.Sort(s.devices)
 	return s, nil
@@ -77,11 +92,7 @@ func (s *sight) link(m *syscall.NetlinkMessage) error {
 		}
 	}
 	// struct ifinfomsg: family, pad, type, index at 4, flags at 8.
-	index, flags := binary.NativeEndian.Uint32(m.Data[4:]), binary.NativeEndian.Uint32(m.Data[8:])
-	switch {
-	case flags&unix.IFF_LOOPBACK != 0:
-		s.loopback = index
-	case !port:
+	if flags := binary.NativeEndian.Uint32(m.Data[8:]); flags&unix.IFF_LOOPBACK == 0 && !port {
 		s.devices = append(s.devices, name)
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 
 	"github.com/lockaudit/lockaudit/inject"
 	"github.com/lockaudit/lockaudit/inject/partition"
+	"github.com/lockaudit/lockaudit/inject/target"
 
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
@@ -323,7 +324,7 @@ func (h *host) spec(d time.Duration, p partition.Params) inject.Spec {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	p.Netns.Process = inject.Process{PID: h.pid(), StartTime: s.StartTime}
+	p.Netns.Of = target.Selector{PID: h.pid(), StartTime: s.StartTime}
 	b, err := json.Marshal(p)
 	if err != nil {
 		h.t.Fatal(err)

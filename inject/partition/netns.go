@@ -1,6 +1,8 @@
 package partition
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -9,9 +11,38 @@ import (
 
 	"github.com/lockaudit/lockaudit/inject"
 	"github.com/lockaudit/lockaudit/inject/partition/nft"
+	"github.com/lockaudit/lockaudit/inject/target"
 
 	"golang.org/x/sys/unix"
 )
+
+// Netns names a network namespace: in JSON a path, as /run/netns/a, or the process
+// whose it is, as {"pid": 1, "start_time": 2} or {"unit": "billing.service"}.
+type Netns struct {
+	Path string
+	Of   target.Selector
+}
+
+// UnmarshalJSON takes both forms.
+func (n *Netns) UnmarshalJSON(b []byte) error {
+	*n = Netns{}
+	if len(b) > 0 && b[0] == '"' {
+		return json.Unmarshal(b, &n.Path)
+	}
+	var err error
+	if n.Of, err = target.Parse(b); err != nil {
+		return fmt.Errorf("netns: %w", err)
+	}
+	return nil
+}
+
+// MarshalJSON writes the form that was read.
+func (n Netns) MarshalJSON() ([]byte, error) {
+	if !n.Of.IsZero() {
+		return json.Marshal(n.Of)
+	}
+	return json.Marshal(n.Path)
+}
 
 // namespaceRef finds a network namespace again. The inode number is reused after a
 // namespace has gone, the cookie (kernel 5.14) is not before the next boot.
@@ -23,8 +54,8 @@ type namespaceRef struct {
 
 func (r namespaceRef) String() string {
 	switch {
-	case r.Netns.Process.PID != 0:
-		return fmt.Sprintf("of process %d (%d)", r.Netns.Process.PID, r.Inode)
+	case r.Netns.Of.PID != 0:
+		return fmt.Sprintf("of process %d (%d)", r.Netns.Of.PID, r.Inode)
 	case r.Netns.Path != "":
 		return fmt.Sprintf("%s (%d)", r.Netns.Path, r.Inode)
 	default:
@@ -42,37 +73,47 @@ type namespace struct {
 func (n *namespace) close() { _ = n.file.Close() }
 
 // open finds the namespace of an order.
-func (n Netns) open() (*namespace, error) {
+func (n Netns) open(ctx context.Context) (*namespace, error) {
+	var err error
+	if n.Of, err = resolved(ctx, n.Of); err != nil {
+		return nil, fmt.Errorf("network namespace: %w", err)
+	}
 	path := n.Path
 	switch {
-	case n.Process.PID != 0:
-		path = "/proc/" + strconv.Itoa(n.Process.PID) + "/ns/net"
-		if n.Process.StartTime == 0 {
-			s, err := inject.ReadStat(n.Process.PID)
-			if err != nil {
-				return nil, err
-			}
-			n.Process.StartTime = s.StartTime
-		}
+	case n.Of.PID != 0:
+		path = "/proc/" + strconv.Itoa(n.Of.PID) + "/ns/net"
 	case path == "":
 		path = "/proc/thread-self/ns/net"
 	}
 	ns, err := openNamespace(path)
-	if err != nil || n.Process.PID == 0 {
-		if ns != nil {
-			ns.ref.Netns = n
-		}
-		return ns, err
+	if err != nil {
+		return nil, err
+	}
+	ns.ref.Netns = n
+	if n.Of.PID == 0 {
+		return ns, nil
 	}
 	// The process lives now, so the path meant it then.
-	fd, err := n.Process.Open()
+	fd, err := inject.Process{PID: n.Of.PID, StartTime: n.Of.StartTime}.Open()
 	if err != nil {
 		ns.close()
 		return nil, err
 	}
 	_ = unix.Close(fd)
-	ns.ref.Netns = n
 	return ns, nil
+}
+
+// resolved is the selector of exactly the process that is meant now.
+func resolved(ctx context.Context, s target.Selector) (target.Selector, error) {
+	switch {
+	case s.IsZero(), s.PID != 0 && s.StartTime != 0:
+		return s, nil
+	case s.PID != 0:
+		st, err := inject.ReadStat(s.PID)
+		return target.Selector{PID: s.PID, StartTime: st.StartTime}, err
+	}
+	t, err := target.Resolve(ctx, s)
+	return target.Selector{PID: t.PID, StartTime: t.StartTime}, err
 }
 
 func openNamespace(path string) (*namespace, error) {
@@ -124,21 +165,6 @@ func (n *namespace) dial() (*nft.Conn, error) {
 		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
-}
-
-// identify checks the namespace and notes its cookie by a socket of another kind:
-// a netfilter socket that is closed holds up changes for 10 ms.
-func (n *namespace) identify() error {
-	fd := -1
-	err := n.enter(func() (err error) {
-		fd, err = unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	defer func() { _ = unix.Close(fd) }()
-	return n.verify(fd)
 }
 
 func (n *namespace) verify(socket int) error {
@@ -210,7 +236,7 @@ func onThrowawayThread(f func() error) error {
 // reopen finds the namespace of a plan again; ErrGone if what is there now is
 // another one.
 func (r namespaceRef) reopen() (*namespace, error) {
-	ns, err := r.Netns.open()
+	ns, err := r.Netns.open(context.Background())
 	if err != nil {
 		return nil, err
 	}

@@ -1,13 +1,14 @@
 package partition
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/lockaudit/lockaudit/inject"
+	"github.com/lockaudit/lockaudit/inject/target"
 )
 
 // Params name what is cut from what.
@@ -22,41 +23,23 @@ type Params struct {
 	// Direction is in, out or both, which is the default: what arrives from the
 	// peers, what leaves to them.
 	Direction string `json:"direction,omitempty"`
-	// Netns is the network namespace; the default is this process's.
+	// Netns is the network namespace; the default is Process's or this process's.
 	Netns Netns `json:"netns,omitzero"`
+	// Process, if given, is the only one whose packets are cut. It and its children
+	// must be alone in their control group (v2). Of a unit or container all
+	// processes are meant.
+	Process target.Selector `json:"process,omitzero"`
+	// Pick cuts off only so many of the peers, drawn with Seed. 0 is all.
+	Pick int    `json:"pick,omitempty"`
+	Seed uint64 `json:"seed,omitempty"`
+	// Period and Duty make it flap: in every Period it is in effect for Duty
+	// percent of the time, first on, then off.
+	Period time.Duration `json:"period,omitempty"`
+	Duty   int           `json:"duty,omitempty"`
 	// Protect are endpoints, as 10.0.0.9:22, that stay reachable although a
 	// network among the peers covers them. SSH connections that lead to this
 	// process stay anyhow.
 	Protect []string `json:"protect,omitempty"`
-}
-
-// Netns names a network namespace: in JSON a path, as /run/netns/a, or a process,
-// as {"pid": 1, "start_time": 2}.
-type Netns struct {
-	Path    string
-	Process inject.Process
-}
-
-// UnmarshalJSON takes both forms.
-func (n *Netns) UnmarshalJSON(b []byte) error {
-	if len(b) > 0 && b[0] == '"' {
-		return json.Unmarshal(b, &n.Path)
-	}
-	if err := inject.DecodeStrict(b, &n.Process); err != nil {
-		return fmt.Errorf("netns: %w", err)
-	}
-	if n.Process.PID <= 0 {
-		return fmt.Errorf("netns: pid is %d", n.Process.PID)
-	}
-	return nil
-}
-
-// MarshalJSON writes the form that was read.
-func (n Netns) MarshalJSON() ([]byte, error) {
-	if n.Process.PID != 0 {
-		return json.Marshal(n.Process)
-	}
-	return json.Marshal(n.Path)
 }
 
 // cut is Params, checked.
@@ -66,6 +49,8 @@ type cut struct {
 	protos    []byte // IP protocol numbers; empty is all
 	direction string
 	Netns     Netns
+	process   target.Selector
+	flap      flap
 	kept      []kept
 }
 
@@ -112,8 +97,19 @@ func decodeParams(b []byte) (cut, error) {
 	if err := inject.DecodeStrict(b, &p); err != nil {
 		return cut{}, err
 	}
-	c := cut{direction: p.Direction, Netns: p.Netns}
+	c := cut{direction: p.Direction, Netns: p.Netns, process: p.Process}
+	if !p.Process.IsZero() {
+		if err := p.Process.Validate(); err != nil {
+			return cut{}, fmt.Errorf("process: %w", err)
+		}
+	}
 	var err error
+	if c.flap, err = newFlap(p.Period, p.Duty); err != nil {
+		return cut{}, err
+	}
+	if p.Peers, err = pick(p.Peers, p.Pick, p.Seed); err != nil {
+		return cut{}, err
+	}
 	if c.peers, err = parsePeers(p.Peers); err != nil {
 		return cut{}, err
 	}
@@ -152,7 +148,6 @@ func decodeParams(b []byte) (cut, error) {
 		}
 		c.kept = append(c.kept, e)
 	}
-	c.kept = append(c.kept, sshConnections()...)
 	return c, nil
 }
 

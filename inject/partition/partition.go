@@ -1,11 +1,13 @@
-// Package partition drops the traffic between a network namespace and its peers,
-// as a cut cable drops it: without a word to either side.
+// Package partition drops the traffic between a network namespace, or one process
+// in it, and its peers, as a cut cable drops it: without a word to either side.
 //
-// What arrives is dropped in the INPUT hook. What leaves is taken in the netdev
-// egress hook of every interface and forwarded to the loopback device, which
-// drops it as not addressed to it. A drop in OUTPUT would give the sender EPERM,
-// a drop in the egress hook ENOBUFS, and both would keep TCP's retransmission
-// timer from backing off.
+// What arrives is dropped in the INPUT hook. What leaves is handed, as the last
+// thing before it goes to a device, to a queue of user space on which nobody
+// listens: the kernel then drops it and tells the sender that it was sent. A drop
+// in OUTPUT would give the sender EPERM, a drop in the egress hook ENOBUFS, and
+// both would keep TCP's retransmission timer from backing off. A kernel without
+// such queues forwards it to the loopback device instead, from the egress hook of
+// every interface; see way.go.
 //
 // Two things in the kernel end the fault whatever happens to the processes: the
 // table is owned by this process's socket and gone when that is, and every peer
@@ -31,14 +33,16 @@ const Kind = "partition"
 
 // Fault is the partition. The zero value is not ready; use New.
 type Fault struct {
+	kind  string
 	owner uint32 // table flags; 0 as on a kernel before 5.12
+	taker Taker  // nil: what leaves vanishes
+	ssh   func() []kept
 	// step is called between the steps of Inject; tests fail there.
 	step func(name string) error
 
-	mu       sync.Mutex
-	plans    map[string]*held // by plan id
-	missing  error            // what Support found: nothing works,
-	noEgress error            // or nothing that leaves can be cut
+	mu    sync.Mutex
+	plans map[string]*held // by plan id
+	found *means           // what the kernel can do, once it was asked
 	// last is what Prepare decoded last: Inject follows it closely, and 10 000 peers
 	// take 5 ms to decode.
 	last struct {
@@ -49,21 +53,31 @@ type Fault struct {
 
 // New returns a partition that holds nothing yet.
 func New() *Fault {
-	return &Fault{owner: nft.Owner, plans: map[string]*held{}, step: func(string) error { return nil }}
+	return &Fault{
+		kind: Kind, owner: nft.Owner, plans: map[string]*held{}, ssh: sync.OnceValue(sshConnections),
+		step: func(string) error { return nil },
+	}
 }
 
-// Kind is "partition".
-func (*Fault) Kind() string { return Kind }
+// Kind is "partition", unless it was made by NewKeeping.
+func (f *Fault) Kind() string { return f.kind }
 
 // undo is what Revert needs besides the plan's id and params.
 type undo struct {
 	Namespace namespaceRef `json:"namespace"`
-	// Devices are the interfaces whose egress is cut.
+	// Owner: the table belongs to the socket that made it.
+	Owner bool `json:"owner,omitempty"`
+	// Way is how what leaves is dropped; Queue is the number of the queue.
+	Way   way    `json:"way,omitempty"`
+	Queue uint16 `json:"queue,omitempty"`
+	// Devices are the interfaces whose egress is cut, if the way is to forward.
 	Devices []string `json:"devices,omitempty"`
+	// Group is the control group whose packets are cut; nil is everybody's.
+	Group *group `json:"group,omitempty"`
 }
 
-// tableName is the name of a plan's tables: one of the family inet and, where
-// what leaves is cut, one of the family netdev.
+// tableName is the name of a plan's table, of the family inet and, where what
+// leaves is forwarded, of another one of the family netdev.
 func tableName(p inject.Plan) string { return "lockaudit-" + p.ID }
 
 // markName is the name of an empty chain by which a later process knows that a
@@ -80,61 +94,79 @@ func markName(p inject.Plan) string {
 
 // Prepare checks the peers, finds the namespace and refuses what must stay reachable.
 func (f *Fault) Prepare(ctx context.Context, s inject.Spec) (inject.Plan, error) {
-	fail := func(err error) (inject.Plan, error) { return inject.Plan{}, fmt.Errorf("prepare partition: %w", err) }
-	if s.For <= 0 {
-		return fail(fmt.Errorf("a deadline is mandatory, for is %v: %w", s.For, inject.ErrRefused))
-	}
-	p, err := decodeParams(s.Params)
+	p, err := f.prepare(ctx, s)
 	if err != nil {
-		return fail(fmt.Errorf("params: %w", err))
+		return inject.Plan{}, fmt.Errorf("prepare %s: %w", f.kind, err)
 	}
-	f.mu.Lock()
-	f.last.params, f.last.cut = bytes.Clone(s.Params), p
-	f.mu.Unlock()
+	return p, nil
+}
+
+func (f *Fault) prepare(ctx context.Context, s inject.Spec) (inject.Plan, error) {
+	none := inject.Plan{}
+	if s.For <= 0 {
+		return none, fmt.Errorf("a deadline is mandatory, for is %v: %w", s.For, inject.ErrRefused)
+	}
+	c, err := f.decoded(s.Params)
+	if err != nil {
+		return none, fmt.Errorf("params: %w", err)
+	}
+	if err := c.flap.check(s.For); err != nil {
+		return none, err
+	}
 	boot, err := inject.BootID()
 	if err != nil {
-		return fail(err)
+		return none, err
 	}
-	ns, err := p.Netns.open()
+	var u undo
+	if !c.process.IsZero() {
+		if c.Netns, u.Group, err = c.scope(ctx); err != nil {
+			return none, err
+		}
+	}
+	ns, err := c.Netns.open(ctx)
 	if err != nil {
-		return fail(err)
+		return none, err
 	}
 	defer ns.close()
-	if err := ns.identify(); err != nil {
-		return fail(err)
-	}
 	seen, err := ns.look()
 	if err != nil {
-		return fail(err)
+		return none, err
 	}
-	if err := p.refuseOwn(seen.addresses); err != nil {
-		return fail(err)
+	u.Namespace = ns.ref
+	if err := c.refuseOwn(seen.addresses); err != nil {
+		return none, err
 	}
-	u := undo{Namespace: ns.ref}
-	if p.out() {
-		u.Devices = seen.devices
+	if err := f.choose(&u, c, seen); err != nil {
+		return none, err
 	}
-	if err := f.feasible(p); err != nil {
-		return fail(err)
-	}
-	plan := inject.Plan{Spec: s, BootID: boot, Objects: objects(p, ns.ref, u.Devices)}
-	if plan.Undo, err = json.Marshal(u); err != nil {
-		return fail(err)
-	}
-	return plan, nil
+	plan := inject.Plan{Spec: s, BootID: boot, Objects: f.objects(c, u)}
+	plan.Undo, err = json.Marshal(u)
+	return plan, err
 }
 
 // objects says in words what Inject would make.
-func objects(p cut, ns namespaceRef, devices []string) []string {
-	in := "network namespace " + ns.String() + ": "
+func (f *Fault) objects(c cut, u undo) []string {
+	in := "network namespace " + u.Namespace.String() + ": "
+	whose := ""
+	if u.Group != nil {
+		whose = ", only packets of " + u.Group.String()
+	}
 	var out []string
-	if p.in() {
-		out = append(out, in+"nftables table inet lockaudit-ID: drop "+p.what()+" from "+p.peers.String())
+	if c.in() {
+		out = append(out, in+"nftables table inet lockaudit-ID: drop "+c.what()+" from "+c.peers.String()+whose)
 	}
-	if p.out() {
-		out = append(out, in+"nftables table netdev lockaudit-ID on "+list(devices)+": drop "+p.what()+" to "+p.peers.String())
+	switch {
+	case f.taker != nil:
+		out = append(out, in+"nftables table inet lockaudit-ID: keep back "+c.what()+" to "+c.peers.String()+whose)
+	case c.out() && u.Way == forward:
+		out = append(out, in+"nftables table netdev lockaudit-ID on "+list(u.Devices)+": drop "+c.what()+" to "+c.peers.String())
+	case c.out():
+		out = append(out, in+"nftables table inet lockaudit-ID: drop "+c.what()+" to "+c.peers.String()+whose)
 	}
-	for _, e := range p.kept {
+	if s := c.flap.String(); s != "" {
+		out = append(out, in+s)
+	}
+	for _, e := range c.kept {
 		out = append(out, in+"keep "+e.String())
 	}
 	return out
@@ -151,13 +183,21 @@ func decodeUndo(b []byte) (undo, error) {
 	return u, nil
 }
 
-// decoded is decodeParams without doing the same twice.
+// decoded is the order, checked, without doing the same twice.
 func (f *Fault) decoded(params []byte) (cut, error) {
 	f.mu.Lock()
-	last := f.last
-	f.mu.Unlock()
-	if len(params) > 0 && bytes.Equal(last.params, params) {
-		return last.cut, nil
+	defer f.mu.Unlock()
+	if len(params) > 0 && bytes.Equal(f.last.params, params) {
+		return f.last.cut, nil
 	}
-	return decodeParams(params)
+	c, err := decodeParams(params)
+	if err == nil && f.taker != nil {
+		err = c.keepOnly()
+	}
+	if err != nil {
+		return cut{}, err
+	}
+	c.kept = append(c.kept, f.ssh()...)
+	f.last.params, f.last.cut = bytes.Clone(params), c
+	return c, nil
 }

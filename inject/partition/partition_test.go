@@ -27,17 +27,17 @@ func TestMain(m *testing.M) {
 }
 
 func TestConformance(t *testing.T) {
-	injecttest.Run(t, injecttest.Subject{New: func() inject.Fault { return partition.New() }, Target: target, KernelUndoes: true})
+	injecttest.Run(t, injecttest.Subject{New: func() inject.Fault { return partition.New() }, Target: victim, KernelUndoes: true})
 }
 
 // TestConformanceWithoutOwner: as on a kernel before 5.12, where the death of the
 // guard leaves a table that a later process removes by its mark.
 func TestConformanceWithoutOwner(t *testing.T) {
 	t.Setenv(noOwner, "1")
-	injecttest.Run(t, injecttest.Subject{New: func() inject.Fault { return partition.NewWithoutOwner() }, Target: target})
+	injecttest.Run(t, injecttest.Subject{New: func() inject.Fault { return partition.NewWithoutOwner() }, Target: victim})
 }
 
-func target(t *testing.T) injecttest.Target {
+func victim(t *testing.T) injecttest.Target {
 	a, b := pair(t)
 	s := a.spec(time.Minute, partition.Params{Peers: []string{"10.99.0.2", "fd99::2", "10.98.0.0/24"}})
 	return injecttest.Target{

@@ -56,10 +56,10 @@ func TestFailureAtEveryStep(t *testing.T) {
 	e := echo(b, "udp", "10.99.0.2:0")
 	before := a.snapshot()
 	forced := errors.New("forced")
-	for _, step := range []string{"held", "tables", "filled", "cut"} {
-		for _, f := range []*partition.Fault{partition.New(), partition.NewWithoutOwner()} {
+	for _, step := range []string{"held", "part", "cut"} {
+		for _, f := range []*partition.Fault{partition.New(), partition.NewWithoutOwner(), partition.NewForwarding()} {
 			for _, other := range []bool{false, true} {
-				p, err := f.FailAt(step, forced).Prepare(testContext(t), a.spec(time.Minute, partition.Params{Peers: []string{"10.99.0.2", "10.98.0.0/16"}}))
+				p, err := f.FailAt(step, forced).Prepare(testContext(t), a.spec(time.Minute, partition.Params{Peers: append(addresses(2000), "10.99.0.2", "10.98.0.0/16")}))
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -36,29 +36,29 @@ func (f *Fault) Revert(ctx context.Context, p inject.Plan) (inject.Effect, error
 		h.close()
 	}
 	if err != nil {
-		return inject.Effect{}, fmt.Errorf("revert partition: %w", err)
+		return inject.Effect{}, fmt.Errorf("revert %s: %w", f.kind, err)
 	}
 	return e, nil
 }
 
 func (h *held) revert() (inject.Effect, error) {
+	if h.stop != nil {
+		close(h.stop)
+		<-h.flapped
+		h.stop = nil
+	}
 	e, err := h.counted()
 	if err != nil && !errors.Is(err, unix.ENOENT) { // evidence is not worth a longer partition
 		e.Seen = "counters unreadable: " + err.Error()
 	}
-	b := &nft.Batch{}
-	for _, f := range h.made {
-		b.DelTable(f, h.table)
-	}
-	if err := h.conn.Commit(b); errors.Is(err, unix.ENOENT) {
-		for _, f := range h.made { // one of them, or both, ended otherwise
-			b := &nft.Batch{}
-			b.DelTable(f, h.table)
-			if err := h.conn.Commit(b); err != nil && !errors.Is(err, unix.ENOENT) {
-				return e, err
-			}
+	if h.taken != nil {
+		n, err := h.release()
+		if err != nil {
+			return e, err
 		}
-	} else if err != nil {
+		e.Seen += fmt.Sprintf("; %d let go", n)
+	}
+	if err := h.remove(); err != nil {
 		return e, err
 	}
 	for _, f := range h.made {
@@ -66,7 +66,49 @@ func (h *held) revert() (inject.Effect, error) {
 			return e, errors.Join(fmt.Errorf("table %v %s is still there", f, h.table), err)
 		}
 	}
+	if late := h.late(); late != "" { // after the heal: nobody waits for it
+		e.Seen += "; " + late
+	}
 	return e, nil
+}
+
+// release lets go of what is kept, then has the rules match no more, and lets go of
+// what came meanwhile. Only then may the chain go: the kernel drops what waits in
+// the queues of a namespace whenever a hook there is removed.
+func (h *held) release() (int, error) {
+	n, err := h.taken.Release()
+	if err != nil || len(h.made) == 0 {
+		return n, err
+	}
+	b := &nft.Batch{}
+	for _, set := range h.sets {
+		b.FlushSet(nft.INet, h.table, set)
+	}
+	if err := h.conn.Commit(b); err != nil && !errors.Is(err, unix.ENOENT) {
+		return n, err
+	}
+	more, err := h.taken.Release()
+	return n + more, err
+}
+
+// remove removes the tables; that one has ended otherwise is no error.
+func (h *held) remove() error {
+	b := &nft.Batch{}
+	for _, f := range h.made {
+		b.DelTable(f, h.table)
+	}
+	err := h.conn.Commit(b)
+	if !errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	for _, f := range h.made {
+		b := &nft.Batch{}
+		b.DelTable(f, h.table)
+		if err := h.conn.Commit(b); err != nil && !errors.Is(err, unix.ENOENT) {
+			return err
+		}
+	}
+	return nil
 }
 
 // counted is what was dropped, in words and packets.
@@ -88,16 +130,23 @@ func (h *held) counted() (inject.Effect, error) {
 		parts = append(parts, fmt.Sprintf("%d packets, %s %s", n.Packets, bytesInWords(n.Bytes), where))
 		e.Count += int(n.Packets)
 	}
-	if len(parts) > 0 {
-		e.Seen = strings.Join(parts, "; ") + " dropped"
+	done := " dropped"
+	if h.taken != nil {
+		done = " kept back"
 	}
-	if late := h.late(); late != "" {
-		e.Seen += "; " + late
+	if len(parts) > 0 {
+		e.Seen = strings.Join(parts, "; ") + done
+	}
+	if h.phases > 0 {
+		e.Seen += fmt.Sprintf("; it was on %d times", h.phases)
+	}
+	if h.flapErr != nil {
+		e.Seen += ", and then no more: " + h.flapErr.Error()
 	}
 	return e, nil
 }
 
-// late names interfaces that came after the cut: what left by them was not cut.
+// late names interfaces that came after the cut, if what left by them was not cut.
 func (h *held) late() string {
 	if !slices.Contains(h.made, nft.Netdev) {
 		return ""

@@ -3,22 +3,25 @@ package partition
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"github.com/lockaudit/lockaudit/inject/partition/nft"
 
 	"golang.org/x/sys/unix"
 )
 
-// side is one direction: a table with the peers, and a chain of rules that look at
-// the peer's address in what arrives or leaves.
+// side is one direction: a chain of rules that look at the peer's address in what
+// arrives or leaves, in a table with the peers.
 type side struct {
-	family  nft.Family
-	chain   string
-	out     bool
-	discard []nft.Expr
+	family nft.Family
+	chain  string
+	out    bool
+	hook   nft.Hook   // of the chain; none if one per interface jumps to it
+	end    []nft.Expr // what becomes of a packet
 }
 
-// The chains. dropIn is a base chain; dropOut is entered from one per interface.
+// The chains. dropIn and dropOut are base chains, unless what leaves is forwarded:
+// then there is one per interface.
 const (
 	dropIn  = "drop-in"
 	dropOut = "drop-out"
@@ -29,18 +32,46 @@ const (
 	setHosts4, setHosts6 = "hosts4", "hosts6"
 	setNets4, setNets6   = "nets4", "nets6"
 	setPorts             = "ports"
+	setGate              = "gate" // has an element while a flapping partition is on
 )
 
-// inputPriority is before connection tracking (-200): what is cut leaves no trace.
-const inputPriority = -300
+const (
+	// inputPriority is before connection tracking (-200): what is cut leaves no trace.
+	inputPriority = -300
+	// outputPriority is last: addresses and marks are as on the wire, and nobody
+	// changes or misses a packet that is gone.
+	outputPriority = 1<<31 - 1
+)
 
-func (c cut) sides(loopback uint32) []side {
+func (c cut) sides(u undo) []side {
 	var out []side
 	if c.in() {
-		out = append(out, side{nft.INet, dropIn, false, []nft.Expr{nft.Drop()}})
+		hook := nft.Hook{On: true, Num: unix.NF_INET_LOCAL_IN, Priority: inputPriority}
+		out = append(out, side{nft.INet, dropIn, false, hook, []nft.Expr{nft.Drop()}})
 	}
-	if c.out() {
-		out = append(out, side{nft.Netdev, dropOut, true, nft.Forward(loopback)})
+	switch {
+	case !c.out():
+	case u.Way == forward:
+		out = append(out, side{nft.Netdev, dropOut, true, nft.Hook{}, u.take()})
+	default:
+		// After POSTROUTING what is forwarded is cut too; whose a packet is, only
+		// OUTPUT can tell.
+		hook := nft.Hook{On: true, Num: unix.NF_INET_POST_ROUTING, Priority: outputPriority}
+		if u.Group != nil {
+			hook.Num = unix.NF_INET_LOCAL_OUT
+		}
+		out = append(out, side{nft.INet, dropOut, true, hook, u.take()})
+	}
+	return out
+}
+
+// families are those of the tables.
+func families(sides []side) []nft.Family {
+	var out []nft.Family
+	for _, s := range sides {
+		if !slices.Contains(out, s.family) {
+			out = append(out, s.family)
+		}
 	}
 	return out
 }
@@ -85,12 +116,8 @@ func (s side) version(v6 bool) []nft.Expr {
 }
 
 // build adds the chain with its rules; the sets are there already.
-func (s side) build(b *nft.Batch, table string, c cut, devices []string) {
-	hook := nft.Hook{}
-	if !s.out {
-		hook = nft.Hook{On: true, Num: unix.NF_INET_LOCAL_IN, Priority: inputPriority}
-	}
-	b.NewChain(s.family, table, s.chain, hook)
+func (s side) build(b *nft.Batch, table string, c cut, u undo) {
+	b.NewChain(s.family, table, s.chain, s.hook)
 	rule := func(parts ...[]nft.Expr) {
 		var all []nft.Expr
 		for _, p := range parts {
@@ -99,15 +126,26 @@ func (s side) build(b *nft.Batch, table string, c cut, devices []string) {
 		b.NewRule(s.family, table, s.chain, all...)
 	}
 	accept := []nft.Expr{nft.Accept()}
-	if !s.out { // what one sends to oneself; the egress chains see no loopback device
-		rule([]nft.Expr{nft.Meta(unix.NFT_META_IIFTYPE), nft.Is(binary.NativeEndian.AppendUint16(nil, unix.ARPHRD_LOOPBACK)...)}, accept)
+	if s.hook.On { // what one sends to oneself; chains of interfaces do not see it
+		device := uint32(unix.NFT_META_IIFTYPE)
+		if s.out {
+			device = unix.NFT_META_OIFTYPE
+		}
+		rule([]nft.Expr{nft.Meta(device), nft.Is(binary.NativeEndian.AppendUint16(nil, unix.ARPHRD_LOOPBACK)...)}, accept)
+	}
+	if c.flap.period > 0 {
+		rule([]nft.Expr{nft.Load(gateKey...), nft.NotIn(setGate)}, accept)
 	}
 	for _, k := range c.kept {
 		for _, e := range s.keep(k) {
 			rule(e, accept)
 		}
 	}
-	end := append([]nft.Expr{nft.Counter()}, s.discard...)
+	var end []nft.Expr
+	if u.Group != nil { // after the address, so that other packets pay little
+		end = nft.SocketGroup(u.Group.Level, u.Group.ID)
+	}
+	end = append(append(end, nft.Counter()), s.end...)
 	for _, set := range c.peers.sets() {
 		to := append(s.version(set.v6), s.addr(set.v6, true), nft.In(set.Name))
 		if set.v6 && len(c.protos) == 0 {
@@ -129,14 +167,17 @@ func (s side) build(b *nft.Batch, table string, c cut, devices []string) {
 			}
 		}
 	}
-	if s.out { // last, so that nothing is dropped before everything is ready
-		for i, d := range devices {
+	if !s.hook.On { // last, so that nothing is dropped before everything is ready
+		for i, d := range u.Devices {
 			base := "out-" + string(rune('a'+i%26)) + "-" + d
 			b.NewChain(s.family, table, base, nft.Hook{On: true, Num: unix.NF_NETDEV_EGRESS, Device: d})
 			b.NewRule(s.family, table, base, nft.Jump(s.chain))
 		}
 	}
 }
+
+// gateKey is the one element that the gate may have.
+var gateKey = []byte{1, 0, 0, 0}
 
 func protocol(p byte) []nft.Expr {
 	return []nft.Expr{nft.Meta(unix.NFT_META_L4PROTO), nft.Is(p)}

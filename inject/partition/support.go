@@ -3,6 +3,7 @@ package partition
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/lockaudit/lockaudit/inject"
 	"github.com/lockaudit/lockaudit/inject/partition/nft"
@@ -15,52 +16,81 @@ const probeName = "lockaudit-probe"
 
 // Support asks the kernel, by changes that it checks and rolls back.
 func (f *Fault) Support() (bool, string) {
-	ns, err := Netns{}.open()
+	m, err := ask(f.owner)
 	if err != nil {
 		return false, err.Error()
+	}
+	f.mu.Lock()
+	f.found = &m
+	f.mu.Unlock()
+	if m.missing != nil {
+		return false, m.missing.Error()
+	}
+	if f.taker != nil && (m.way == "" || m.way == forward) {
+		return false, "no queues of user space: the kernel needs nft_queue or xt_NFQUEUE"
+	}
+	var why []string
+	if m.way == "" {
+		why = append(why, "only the direction in: neither queues of user space (nft_queue or xt_NFQUEUE) nor a netdev egress hook with fwd (kernel 5.16)")
+	}
+	if m.noScope != nil || m.way == forward {
+		why = append(why, "not for one process: socket cgroupv2 (kernel 5.13) and queues of user space are needed")
+	}
+	if m.noOwner {
+		why = append(why, "no tables with an owner, kernel 5.12 or later is needed: if the guard is killed, it ends at its deadline")
+	}
+	return true, strings.Join(why, "; ")
+}
+
+// means is what Support found, which every agent asks first: to roll back a try
+// takes the kernel 10 ms and more.
+func (f *Fault) means() (means, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.found == nil {
+		m, err := ask(f.owner)
+		if err != nil {
+			return means{}, err
+		}
+		f.found = &m
+	}
+	return *f.found, nil
+}
+
+// ask tries in the namespace of this process.
+func ask(owner uint32) (means, error) {
+	ns, err := openNamespace("/proc/thread-self/ns/net")
+	if err != nil {
+		return means{}, err
 	}
 	defer ns.close()
 	conn, err := ns.dial()
 	if err != nil {
-		return false, err.Error()
+		return means{}, err
 	}
 	defer closeLater(conn)
-	missing := basics(conn)
-	var egress error
-	if missing == nil {
-		egress = tryEgress(conn, "lo")
+	m := means{missing: basics(conn)}
+	if m.missing != nil {
+		return m, nil
 	}
-	f.mu.Lock()
-	f.missing, f.noEgress = missing, egress
-	f.mu.Unlock()
-	if missing != nil {
-		return false, missing.Error()
-	}
-	why := ""
-	if egress != nil {
-		why = "only the direction in: no netdev egress hook with fwd, kernel 5.16 or later is needed"
-	}
-	b := &nft.Batch{}
-	b.NewTable(nft.INet, probeName, nft.Owner)
-	if err := conn.Try(b); unknownFlag(err) {
-		if why != "" {
-			why += "; "
+	for _, w := range []way{queue, viaTarget, forward} {
+		err := tryWay(conn, w)
+		if err == nil {
+			m.way = w
+			break
 		}
-		why += "no tables with an owner, kernel 5.12 or later is needed: if the guard is killed, a partition ends at its deadline"
+		m.noWay = errors.Join(m.noWay, err)
 	}
-	return true, why
-}
-
-// feasible goes by what Support found, which every agent asks first. It does not
-// try again, because to roll back a try takes the kernel 10 ms and more; what an
-// order meets in Inject, it meets before anything is in effect.
-func (f *Fault) feasible(c cut) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if c.out() && f.noEgress != nil {
-		return fmt.Errorf("cut what leaves: %w; cut direction in, at both ends", f.noEgress)
+	if m.noWay != nil {
+		m.noWay = fmt.Errorf("neither queues of user space nor a netdev egress hook with fwd, kernel 5.16 or later is needed: %w", inject.ErrUnsupported)
 	}
-	return f.missing
+	m.noScope = tryScope(conn)
+	b := &nft.Batch{}
+	b.NewTable(nft.INet, probeName, owner)
+	err = conn.Try(b)
+	// This is how a kernel before 5.12 answers to the flag.
+	m.noOwner = owner == 0 || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL)
+	return m, nil
 }
 
 // basics tries a table, a chain in INPUT and sets whose elements time out.
@@ -74,15 +104,33 @@ func basics(conn *nft.Conn) error {
 	return explain(conn.Try(b))
 }
 
-// tryEgress tries a rule that forwards in a chain of the family netdev, and the
-// egress hook. The chain is empty: a hook is in place for the moment of the try.
-func tryEgress(conn *nft.Conn, device string) error {
+// tryWay tries a rule that makes a packet vanish. Chains without a hook are enough
+// for the queues; the egress hook itself is tried, with an empty chain, on lo.
+func tryWay(conn *nft.Conn, w way) error {
+	family := nft.INet
+	if w == forward {
+		family = nft.Netdev
+	}
 	b := &nft.Batch{}
-	b.NewTable(nft.Netdev, probeName, 0)
-	b.NewChain(nft.Netdev, probeName, "sink", nft.Hook{})
-	b.NewRule(nft.Netdev, probeName, "sink", nft.Forward(1)...)
-	b.NewChain(nft.Netdev, probeName, "probe", nft.Hook{On: true, Num: unix.NF_NETDEV_EGRESS, Device: device})
+	b.NewTable(family, probeName, 0)
+	b.NewChain(family, probeName, "take", nft.Hook{})
+	b.NewRule(family, probeName, "take", undo{Way: w, Queue: 1}.take()...)
+	if w == forward {
+		b.NewChain(family, probeName, "probe", nft.Hook{On: true, Num: unix.NF_NETDEV_EGRESS, Device: "lo"})
+	}
 	return explain(conn.Try(b))
+}
+
+// tryScope tries to match the control group of a packet's socket.
+func tryScope(conn *nft.Conn) error {
+	b := &nft.Batch{}
+	b.NewTable(nft.INet, probeName, 0)
+	b.NewChain(nft.INet, probeName, "probe", nft.Hook{})
+	b.NewRule(nft.INet, probeName, "probe", nft.SocketGroup(1, 1)...)
+	if err := explain(conn.Try(b)); err != nil {
+		return fmt.Errorf("socket cgroupv2, kernel 5.13 or later is needed: %w", err)
+	}
+	return nil
 }
 
 // explain turns what the kernel says into what is missing.

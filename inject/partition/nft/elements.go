@@ -43,6 +43,17 @@ func (b *Batch) AddPorts(f Family, table, set string, list []uint16) {
 	})
 }
 
+// AddKey adds one key that ends after the timeout.
+func (b *Batch) AddKey(f Family, table, set string, key []byte, timeout time.Duration) {
+	addChunks(b, f, table, set, [][]byte{key}, func(a, k []byte) []byte { return element(a, k, millis(timeout), false) })
+}
+
+// FlushSet removes the elements of a set, if there are any.
+func (b *Batch) FlushSet(f Family, table, set string) {
+	a := putString(nil, unix.NFTA_SET_ELEM_LIST_TABLE, table)
+	b.add(unix.NFT_MSG_DELSETELEM, 0, f, putString(a, unix.NFTA_SET_ELEM_LIST_SET, set), "flush set "+set)
+}
+
 func addChunks[T any](b *Batch, f Family, table, set string, list []T, one func([]byte, T) []byte) {
 	for len(list) > 0 {
 		n := min(chunk, len(list))

@@ -67,7 +67,42 @@ func Jump(chain string) Expr { return verdict(unix.NFT_JUMP, chain) }
 
 // Forward sends the packet out of another device; for the sender it is sent.
 func Forward(ifindex uint32) []Expr {
-	load := put32(nil, unix.NFTA_IMMEDIATE_DREG, register)
-	load = nest(load, unix.NFTA_IMMEDIATE_DATA, put(nil, unix.NFTA_DATA_VALUE, binary.NativeEndian.AppendUint32(nil, ifindex)...))
-	return []Expr{expression("immediate", load), expression("fwd", put32(nil, unix.NFTA_FWD_SREG_DEV, register))}
+	return []Expr{Load(binary.NativeEndian.AppendUint32(nil, ifindex)...), expression("fwd", put32(nil, unix.NFTA_FWD_SREG_DEV, register))}
+}
+
+// Queue hands the packet to a queue of user space. If nobody reads that queue the
+// packet is dropped, and for its sender it was sent: that is how the kernel has
+// always answered, and what NFQUEUE's manual says.
+func Queue(num uint16) Expr {
+	return expression("queue", put(nil, unix.NFTA_QUEUE_NUM, binary.BigEndian.AppendUint16(nil, num)...))
+}
+
+// QueueTarget is Queue for kernels that have iptables' target NFQUEUE and not nft's
+// own expression.
+func QueueTarget(num uint16) Expr {
+	a := putString(nil, unix.NFTA_TARGET_NAME, "NFQUEUE")
+	a = put32(a, unix.NFTA_TARGET_REV, 0)
+	info := make([]byte, 8) // struct xt_NFQ_info, aligned
+	binary.NativeEndian.PutUint16(info, num)
+	return expression("target", put(a, unix.NFTA_TARGET_INFO, info...))
+}
+
+// NotIn goes on if the register is not in the set.
+func NotIn(set string) Expr {
+	a := put32(putString(nil, unix.NFTA_LOOKUP_SET, set), unix.NFTA_LOOKUP_SREG, register)
+	return expression("lookup", put32(a, unix.NFTA_LOOKUP_FLAGS, unix.NFT_LOOKUP_F_INV))
+}
+
+// Load puts a value into the register.
+func Load(value ...byte) Expr {
+	a := put32(nil, unix.NFTA_IMMEDIATE_DREG, register)
+	return expression("immediate", nest(a, unix.NFTA_IMMEDIATE_DATA, put(nil, unix.NFTA_DATA_VALUE, value...)))
+}
+
+// SocketGroup goes on if the packet's socket was made in the control group (v2)
+// with that id, or below it. level is the group's depth; the root's is 0.
+func SocketGroup(level uint32, id uint64) []Expr {
+	const cgroup2, keyAttr, regAttr, levelAttr = 3, 1, 2, 3 // NFT_SOCKET_CGROUPV2, NFTA_SOCKET_*
+	a := put32(put32(nil, keyAttr, cgroup2), regAttr, register)
+	return []Expr{expression("socket", put32(a, levelAttr, level)), Is(binary.NativeEndian.AppendUint64(nil, id)...)}
 }
