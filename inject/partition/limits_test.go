@@ -2,6 +2,7 @@ package partition_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -12,9 +13,10 @@ import (
 
 	"github.com/lockaudit/lockaudit/inject"
 	"github.com/lockaudit/lockaudit/inject/partition"
+	"github.com/lockaudit/lockaudit/inject/partition/nft"
 
 	"github.com/google/nftables"
-	"github.com/vishvananda/netlink"
+	"github.com/google/nftables/expr"
 )
 
 // TestManyPeers has 10 000 peers of each kind, and looks with another library
@@ -38,10 +40,8 @@ func TestManyPeers(t *testing.T) {
 			if effect.Count != 10_001 {
 				t.Errorf("inject: %+v", effect)
 			}
-			for _, family := range []nftables.TableFamily{nftables.TableFamilyINet, nftables.TableFamilyNetdev} {
-				if n := a.elements(family, "lockaudit-t"); n != 10_001 {
-					t.Errorf("family %d: %d elements are there, want 10 001", family, n)
-				}
+			if n := a.elements(nftables.TableFamilyINet, "lockaudit-t"); n != 10_001 {
+				t.Errorf("%d elements are there, want 10 001", n)
 			}
 			if a.ping(e.addr, 200*time.Millisecond) {
 				t.Error("not cut off")
@@ -146,6 +146,9 @@ func TestForeignTable(t *testing.T) {
 		}
 		before := a.snapshot()
 		f := partition.New()
+		if family == nftables.TableFamilyNetdev {
+			f = partition.NewForwarding()
+		}
 		p, err := f.Prepare(testContext(t), a.spec(time.Minute, partition.Params{Peers: []string{"10.99.0.2"}}))
 		if err != nil {
 			t.Fatal(err)
@@ -269,17 +272,54 @@ func TestNeverInOurNamespace(t *testing.T) {
 	}
 }
 
-// TestInterfaces: one that is down is cut like the others; one that appears later
-// is not cut in the direction out, and the revert says so.
+// TestInterfaces: one that is down is no obstacle, and is cut once it is up; so is
+// one that appears later. Only where what leaves is forwarded the latter is not, and
+// the revert says so.
 func TestInterfaces(t *testing.T) {
-	a, b := pair(t)
-	a.links(func(h *netlink.Handle) error {
-		return h.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "down0"}, PeerName: "down1"})
-	})
-	_, heal := a.cut(partition.New(), "t", time.Minute, partition.Params{Peers: []string{"10.99.0.2", "10.99.3.2", "fd99:0:0:3::2"}, Direction: "out"})
-	cable(a, b, "eth3", 3)
-	if e := heal(); !strings.Contains(e.Seen, "eth3") || strings.Contains(e.Seen, "down0") {
-		t.Errorf("revert: %+v", e)
+	for _, f := range []*partition.Fault{partition.New(), partition.NewForwarding()} {
+		a, b := pair(t)
+		cable(a, b, "eth2", 2)
+		a.set("eth2", false)
+		at2, before := oneWay(b, "10.99.2.2:0"), a.snapshot()
+		_, heal := a.cut(f, "t", time.Minute, partition.Params{Peers: []string{"10.99.0.2", "10.99.2.2", "10.99.3.2"}, Direction: "out"})
+		a.set("eth2", true)
+		at2.want(t, a.dial("udp", at2.addr), false)
+		forwards := strings.Contains(before+a.snapshot(), "chain lockaudit-t out-a-eth0")
+		plug(a, b, "eth3", 3)
+		at3 := oneWay(b, "10.99.3.2:0")
+		if forwards {
+			await(t, func() bool { return at3.arrives(a.dial("udp", at3.addr)) })
+		} else {
+			at3.want(t, a.dial("udp", at3.addr), false)
+		}
+		if e := heal(); strings.Contains(e.Seen, "eth3") != forwards || strings.Contains(e.Seen, "eth2") {
+			t.Errorf("revert: %+v", e)
+		}
+		await(t, func() bool { return at2.arrives(a.dial("udp", at2.addr)) && at3.arrives(a.dial("udp", at3.addr)) })
+	}
+}
+
+// TestOwnerNumberIsNotUsedAgain: the kernel removes what a closed socket owned by
+// its number, later, and would remove the next partition.
+func TestOwnerNumberIsNotUsedAgain(t *testing.T) {
+	a, _ := pair(t)
+	seen := map[uint32]bool{}
+	for range 20 {
+		_, heal := a.cut(partition.New(), "t", time.Minute, partition.Params{Peers: []string{"10.99.0.2"}})
+		a.in(func() error {
+			c, err := nft.Dial()
+			if err != nil {
+				return err
+			}
+			defer func() { _ = c.Close() }()
+			there, owner, err := c.Table(nft.INet, "lockaudit-t")
+			if !there || seen[owner] || owner == uint32(os.Getpid()) {
+				t.Errorf("table there: %v, owner %d, before %v", there, owner, seen)
+			}
+			seen[owner] = true
+			return err
+		})
+		heal()
 	}
 }
 
@@ -309,4 +349,29 @@ func TestKilledOwner(t *testing.T) {
 		t.Error("flush ruleset healed it")
 	}
 	heal()
+}
+
+// countMarked counts what leaves with a mark, in a table of somebody else's.
+func (h *host) countMarked(mark uint32) func() uint64 {
+	h.t.Helper()
+	c, err := nftables.New(nftables.WithNetNSFd(int(h.file.Fd())), nftables.AsLasting())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() { _ = c.CloseLasting() })
+	table := c.AddTable(&nftables.Table{Family: nftables.TableFamilyNetdev, Name: "foreign"})
+	chain := c.AddChain(&nftables.Chain{Name: "out", Table: table, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookEgress, Priority: nftables.ChainPriorityFilter, Device: "eth0"})
+	c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyMARK, Register: 1},
+		&expr.Cmp{Register: 1, Data: binary.NativeEndian.AppendUint32(nil, mark)}, &expr.Counter{}}})
+	if err := c.Flush(); err != nil {
+		h.t.Fatal(err)
+	}
+	return func() uint64 {
+		rules, err := c.GetRules(table, chain)
+		if err != nil || len(rules) != 1 {
+			h.t.Fatal(rules, err)
+		}
+		return rules[0].Exprs[2].(*expr.Counter).Packets
+	}
 }

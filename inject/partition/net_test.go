@@ -129,6 +129,13 @@ func pair(t *testing.T) (a, b *host) {
 // cable connects two hosts in the network 10.99.n.0/24 and fd99:0:0:n::/64.
 func cable(a, b *host, name string, n int) {
 	a.t.Helper()
+	plug(a, b, name, n)
+	a.ready(b, n)
+}
+
+// plug is cable without waiting for it.
+func plug(a, b *host, name string, n int) {
+	a.t.Helper()
 	a.links(func(h *netlink.Handle) error {
 		return h.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: name, PeerNamespace: netlink.NsFd(b.file.Fd())})
 	})
@@ -151,7 +158,21 @@ func cable(a, b *host, name string, n int) {
 			return h.LinkSetUp(l)
 		})
 	}
-	a.ready(b, n)
+}
+
+// set takes an interface up or down.
+func (h *host) set(name string, up bool) {
+	h.t.Helper()
+	h.links(func(n *netlink.Handle) error {
+		l, err := n.LinkByName(name)
+		if err != nil {
+			return err
+		}
+		if up {
+			return n.LinkSetUp(l)
+		}
+		return n.LinkSetDown(l)
+	})
 }
 
 // ready waits until packets go both ways.
@@ -159,8 +180,13 @@ func (h *host) ready(b *host, n int) {
 	h.t.Helper()
 	e := echo(b, "udp", fmt.Sprintf("10.99.%d.2:0", n))
 	await(h.t, func() bool { return h.ping(e.addr, 50*time.Millisecond) })
-	e6 := echo(b, "udp", fmt.Sprintf("[fd99:0:0:%d::2]:0", n))
-	await(h.t, func() bool { return h.ping(e6.addr, 50*time.Millisecond) })
+}
+
+// ready6 is ready for IPv6, which starts on an interface up to a second later.
+func (h *host) ready6(b *host) {
+	h.t.Helper()
+	e := echo(b, "udp", "[fd99::2]:0")
+	await(h.t, func() bool { return h.ping(e.addr, 50*time.Millisecond) })
 }
 
 // echoServer answers datagrams or bytes.

@@ -12,15 +12,26 @@ import (
 	"github.com/lockaudit/lockaudit/inject"
 	"github.com/lockaudit/lockaudit/inject/injecttest"
 	"github.com/lockaudit/lockaudit/inject/partition"
+	"github.com/lockaudit/lockaudit/inject/target"
 )
 
-// noOwner has the processes that hold a fault work without owners too.
-const noOwner = "PARTITION_TEST_NO_OWNER"
+// These have the processes that hold a fault work in the same way.
+const (
+	noOwner    = "PARTITION_TEST_NO_OWNER"
+	forwarding = "PARTITION_TEST_FORWARDING"
+)
 
 func TestMain(m *testing.M) {
+	if os.Getenv(talker) != "" {
+		talk()
+		return
+	}
 	injecttest.Main(m, func() inject.Fault {
-		if os.Getenv(noOwner) != "" {
+		switch {
+		case os.Getenv(noOwner) != "":
 			return partition.NewWithoutOwner()
+		case os.Getenv(forwarding) != "":
+			return partition.NewForwarding()
 		}
 		return partition.New()
 	})
@@ -37,6 +48,31 @@ func TestConformanceWithoutOwner(t *testing.T) {
 	injecttest.Run(t, injecttest.Subject{New: func() inject.Fault { return partition.NewWithoutOwner() }, Target: victim})
 }
 
+// TestConformanceForwarding: as on a kernel without queues of user space.
+func TestConformanceForwarding(t *testing.T) {
+	t.Setenv(forwarding, "1")
+	injecttest.Run(t, injecttest.Subject{New: func() inject.Fault { return partition.NewForwarding() }, Target: victim, KernelUndoes: true})
+}
+
+// TestConformanceFlapping: one that comes and goes, of one process.
+func TestConformanceFlapping(t *testing.T) {
+	injecttest.Run(t, injecttest.Subject{New: func() inject.Fault { return partition.New() }, Target: flappingVictim, KernelUndoes: true})
+}
+
+func flappingVictim(t *testing.T) injecttest.Target {
+	a, b := pair(t)
+	p := a.alone()
+	s := a.spec(time.Minute, partition.Params{Peers: []string{"10.99.0.2", "fd99::2", "10.98.0.0/24"},
+		Process: target.Selector{PID: p.pid()}, Period: 100 * time.Millisecond, Duty: 50})
+	return injecttest.Target{
+		Params: s.Params,
+		Snapshot: func() string { // the gate comes and goes
+			return regexp.MustCompile(`(?m)^set \S+ gate .*$`).ReplaceAllString(a.snapshot(), "gate")
+		},
+		Remove: func() { p.end(); a.remove(); b.remove() },
+	}
+}
+
 func victim(t *testing.T) injecttest.Target {
 	a, b := pair(t)
 	s := a.spec(time.Minute, partition.Params{Peers: []string{"10.99.0.2", "fd99::2", "10.98.0.0/24"}})
@@ -50,6 +86,7 @@ func victim(t *testing.T) injecttest.Target {
 // arrive, under every direction.
 func TestDirections(t *testing.T) {
 	a, b := pair(t)
+	a.ready6(b)
 	before := a.snapshot()
 	for _, direction := range []string{"both", "in", "out"} {
 		for _, v := range []struct{ name, a, b, peer string }{

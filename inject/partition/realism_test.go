@@ -2,6 +2,7 @@ package partition_test
 
 import (
 	"net"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -15,11 +16,17 @@ import (
 // none, and TCP's retransmission timer backs off, an established connection stands
 // still and goes on after the heal.
 func TestLooksLikeAPartition(t *testing.T) {
-	for _, direction := range []string{"out", "in", "both"} {
+	for _, direction := range []string{"out", "in", "both", "out, forwarding"} {
 		for _, v := range []struct{ name, addr, peer string }{{"IPv4", "10.99.0.2:0", "10.99.0.2"}, {"IPv6", "[fd99::2]:0", "fd99::2"}} {
 			t.Run(direction+" "+v.name, func(t *testing.T) {
 				t.Parallel()
 				a, b := pair(t)
+				a.ready6(b)
+				f := partition.New()
+				direction, ways := strings.CutSuffix(direction, ", forwarding")
+				if ways {
+					f = partition.NewForwarding()
+				}
 				u, c := a.dial("udp", echo(b, "udp", v.addr).addr), a.dial("tcp", echo(b, "tcp", v.addr).addr)
 				for _, x := range []net.Conn{u, c} {
 					if !roundTrip(x, 10*time.Second) {
@@ -28,7 +35,7 @@ func TestLooksLikeAPartition(t *testing.T) {
 				}
 				wantErrors(t, u)
 				start := rto(t, c)
-				e, heal := a.cut(partition.New(), "t", time.Minute, partition.Params{Peers: []string{v.peer}, Direction: direction})
+				e, heal := a.cut(f, "t", time.Minute, partition.Params{Peers: []string{v.peer}, Direction: direction})
 				if e.Count != 1 {
 					t.Errorf("inject: %+v", e)
 				}

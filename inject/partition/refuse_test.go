@@ -94,7 +94,7 @@ func TestInterfaceGone(t *testing.T) {
 	a.links(func(h *netlink.Handle) error {
 		return h.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "short0"}, PeerName: "short1"})
 	})
-	f := partition.New()
+	f := partition.NewForwarding()
 	p, err := f.Prepare(testContext(t), a.spec(time.Minute, partition.Params{Peers: []string{"10.99.0.2"}}))
 	if err != nil {
 		t.Fatal(err)

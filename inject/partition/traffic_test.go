@@ -45,6 +45,16 @@ func (r receiver) want(t *testing.T, from net.Conn, arrives bool) {
 	}
 }
 
+// arrives says whether a datagram that is sent now comes soon.
+func (r receiver) arrives(from net.Conn) bool {
+	if _, err := from.Write([]byte{1}); err != nil {
+		return false
+	}
+	_ = r.c.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	_, _, err := r.c.ReadFrom(make([]byte, 16))
+	return err == nil
+}
+
 func roundTrip(c net.Conn, d time.Duration) bool {
 	_ = c.SetDeadline(time.Now().Add(d))
 	if _, err := c.Write([]byte{1}); err != nil {
@@ -64,3 +74,5 @@ func addresses(n int) []string {
 }
 
 func isRefused(err error) bool { return errors.Is(err, inject.ErrRefused) }
+
+func isUnsupported(err error) bool { return errors.Is(err, inject.ErrUnsupported) }

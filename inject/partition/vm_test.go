@@ -15,10 +15,13 @@ import (
 	"github.com/lockaudit/lockaudit/lab/vm"
 )
 
-var nftModules = []string{"veth", "nf_tables", "nft_fwd_netdev"}
+var (
+	nftModules     = []string{"veth", "nf_tables", "nft_queue", "nft_socket"}
+	forwardModules = []string{"veth", "nf_tables", "nft_fwd_netdev"}
+)
 
-// oldModules: before 5.13 the counter was a module of its own.
-var oldModules = append([]string{"nft_counter"}, nftModules...)
+// old adds what is a module of its own before 5.13.
+func old(modules []string) []string { return append([]string{"nft_counter"}, modules...) }
 
 // TestVMKernelWithoutNftables: a kernel that lacks nf_tables, or a part of it, and has
 // no way to load it says so before anything is done.
@@ -85,10 +88,30 @@ func TestVMKernelWithOwners(t *testing.T) {
 	})
 }
 
+// TestVMForwarding: a kernel that can load no queues of user space.
+func TestVMForwarding(t *testing.T) {
+	vm.Suite(t, vm.Machine{Modules: forwardModules}, []vm.Case{
+		{Name: "support says what is missing", Test: func(t *testing.T) {
+			if ok, why := partition.New().Support(); !ok || !strings.Contains(why, "not for one process") || strings.Contains(why, "direction") {
+				t.Errorf("support: %v, %q", ok, why)
+			}
+		}},
+		{Name: "directions", Test: TestDirections},
+		{Name: "conformance", Test: TestConformance},
+	})
+}
+
+// TestVMOldKernelQueue: with queues of user space, 5.10 cuts what leaves as well.
+func TestVMOldKernelQueue(t *testing.T) {
+	vm.Suite(t, vm.Machine{Kernel: vm.Bullseye, Modules: old([]string{"veth", "nf_tables", "nft_queue"})}, []vm.Case{
+		{Name: "directions", Test: TestDirections},
+	})
+}
+
 // TestVMOldKernel: Debian 11's 5.10 has neither tables with an owner nor the netdev
-// egress hook: it says so, refuses what leaves, and cuts what arrives.
+// egress hook, and here no queues: it says so, refuses what leaves, and cuts what arrives.
 func TestVMOldKernel(t *testing.T) {
-	vm.Suite(t, vm.Machine{Kernel: vm.Bullseye, Modules: oldModules}, []vm.Case{
+	vm.Suite(t, vm.Machine{Kernel: vm.Bullseye, Modules: old(forwardModules)}, []vm.Case{
 		{Name: "support says what is missing", Test: func(t *testing.T) {
 			ok, why := partition.New().Support()
 			if !ok || !strings.Contains(why, "5.16") || !strings.Contains(why, "5.12") {
@@ -111,7 +134,7 @@ func refusesOut(t *testing.T) {
 	if _, err := f.Prepare(testContext(t), a.spec(time.Minute, partition.Params{Peers: []string{"10.99.0.2"}})); !errors.Is(err, inject.ErrUnsupported) {
 		t.Errorf("prepare of both directions: %v, want %v", err, inject.ErrUnsupported)
 	}
-	// Nobody has asked for support: Inject meets it, with nothing in effect after it.
+	// Nobody has asked for support: the order asks itself.
 	f = partition.New()
 	p, err := f.Prepare(testContext(t), a.spec(time.Minute, partition.Params{Peers: []string{"10.99.0.2"}}))
 	if err == nil {

@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/lockaudit/lockaudit/inject"
@@ -53,14 +54,29 @@ func Dial() (*Conn, error) {
 	if errors.Is(err, unix.EPROTONOSUPPORT) {
 		return nil, fmt.Errorf("open netfilter socket: %w: %w: %w", ErrNoNftables, inject.ErrUnsupported, err)
 	}
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) { // a sandbox
+		return nil, fmt.Errorf("open netfilter socket: %w: %w", inject.ErrUnsupported, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open netfilter socket: %w", err)
 	}
-	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+	if err := bind(fd); err != nil {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("bind netfilter socket: %w", err)
 	}
 	return Adopt(fd)
+}
+
+// bind gives the socket a number that none before it had. The kernel would choose
+// the process's id again and again, and it removes the tables of a closed socket by
+// that number some milliseconds after it is free: those of the next socket too.
+func bind(fd int) error {
+	for {
+		err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Pid: rand.Uint32() | 1<<31})
+		if !errors.Is(err, unix.EADDRINUSE) {
+			return err
+		}
+	}
 }
 
 // Adopt speaks over a socket that another process opened. The Conn closes it.
