@@ -17,6 +17,7 @@ import (
 	"github.com/lockaudit/lockaudit/inject/clock"
 	"github.com/lockaudit/lockaudit/inject/partition"
 	"github.com/lockaudit/lockaudit/inject/pause"
+	"github.com/lockaudit/lockaudit/inject/target"
 
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
@@ -132,7 +133,7 @@ func (s *space) tables() string {
 
 func partitionSubject(t testing.TB) subject {
 	s := newSpace(t)
-	params, err := json.Marshal(partition.Params{Peers: []string{"10.99.0.2", "fd99::2", "10.98.0.0/24"}, Netns: partition.Netns{Process: inject.Process{PID: s.pid, StartTime: startTime(t, s.pid)}}})
+	params, err := json.Marshal(partition.Params{Peers: []string{"10.99.0.2", "fd99::2", "10.98.0.0/24"}, Netns: partition.Netns{Of: target.Selector{PID: s.pid, StartTime: startTime(t, s.pid)}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 var (
-	nftModules     = []string{"veth", "nf_tables", "nft_queue", "nft_socket"}
+	nftModules     = []string{"veth", "nf_tables", "nft_queue", "nft_socket", "nft_fwd_netdev"}
 	forwardModules = []string{"veth", "nf_tables", "nft_fwd_netdev"}
 )
 
