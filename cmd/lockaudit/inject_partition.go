@@ -2,16 +2,19 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/lockaudit/lockaudit/inject"
 	"github.com/lockaudit/lockaudit/inject/partition"
+	"github.com/lockaudit/lockaudit/inject/target"
 	"github.com/spf13/cobra"
 )
 
 func injectPartitionCommand() *cobra.Command {
 	var p partition.Params
-	var pid int
+	var whose target.Selector
+	var only bool
 	var f injectFlags
 	cmd := &cobra.Command{
 		Use:   "partition --peer ADDRESS... --for DURATION",
@@ -24,11 +27,18 @@ are cut too. At the end it says how much was dropped.
 The SSH connection by which it runs stays, and so does what --protect names. The
 direction out also drops what this machine forwards to the peers.
 
+--pid, --unit and --container name a process: its network namespace is cut, or, with
+--only, nothing but its own packets. For that the process and its children must be
+alone in their control group (v2), as units and containers are; nothing is moved.
+
 ` + exitHelp,
 		Example: `  lockaudit inject partition --peer 10.0.0.1 --for 30s
   lockaudit inject partition --peer 10.0.0.0/24 --protect 10.0.0.9:22 --for 30s
   lockaudit inject partition --peer 10.0.0.1 --port 2379 --direction in --for 30s
-  lockaudit inject partition --peer 10.0.0.1 --pid 4711 --for 30s  in a container's namespace
+  lockaudit inject partition --peer 10.0.0.1 --container 3f2a9c --for 30s
+  lockaudit inject partition --peer 10.0.0.1 --unit billing --only --for 30s
+  lockaudit inject partition --peer 10.0.0.1 --period 2s --duty 30 --for 1m   flapping
+  lockaudit inject partition --peer 10.0.0.1 --peer 10.0.0.2 --peer 10.0.0.3 --pick 1 --seed 7 --for 30s
   lockaudit inject partition --peer 10.0.0.1 --for 30s --dry-run   what would be touched?`,
 		Args: exactly(0, "no arguments, only flags"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -38,13 +48,12 @@ direction out also drops what this machine forwards to the peers.
 			if f.duration <= 0 {
 				return usage("--for is missing: every fault needs a deadline, as in --for 30s")
 			}
-			if pid < 0 || pid > 0 && p.Netns.Path != "" {
-				return usage("--pid is not a process id, or --netns is given too")
+			if err := aim(&p, whose, only); err != nil {
+				return usage(err.Error())
 			}
 			if len(p.Peers) > partition.MaxPeers { // the order might not even fit into its line
 				return couldNotRun(fmt.Errorf("%d peers, at most %d; name networks instead of addresses: %w", len(p.Peers), partition.MaxPeers, inject.ErrRefused))
 			}
-			p.Netns.Of.PID = pid
 			params, err := json.Marshal(p)
 			if err != nil {
 				return couldNotRun(err)
@@ -58,7 +67,36 @@ direction out also drops what this machine forwards to the peers.
 	cmd.Flags().StringVar(&p.Direction, "direction", "both", "both, in (what arrives) or out (what leaves)")
 	cmd.Flags().StringArrayVar(&p.Protect, "protect", nil, "an address and port that stays reachable; repeatable")
 	cmd.Flags().StringVar(&p.Netns.Path, "netns", "", "the network namespace, as a path; the default is the agent's")
-	cmd.Flags().IntVar(&pid, "pid", 0, "the network namespace of this process")
+	cmd.Flags().IntVar(&whose.PID, "pid", 0, "the network namespace of this process")
+	cmd.Flags().StringVar(&whose.Unit, "unit", "", "the network namespace of this systemd unit")
+	cmd.Flags().StringVar(&whose.Container, "container", "", "the network namespace of this container, by its id")
+	cmd.Flags().BoolVar(&only, "only", false, "only the packets of that process, unit or container")
+	cmd.Flags().IntVar(&p.Pick, "pick", 0, "cut off only so many of the peers, drawn by --seed")
+	cmd.Flags().Uint64Var(&p.Seed, "seed", 0, "the draw of --pick; the same seed draws the same peers")
+	cmd.Flags().DurationVar(&p.Period, "period", 0, "come and go in this time, as in 2s; with --duty")
+	cmd.Flags().IntVar(&p.Duty, "duty", 0, "percent of the period in which it is in effect")
 	f.bind(cmd)
 	return cmd
+}
+
+// aim fills in whose packets are cut.
+func aim(p *partition.Params, whose target.Selector, only bool) error {
+	if whose.IsZero() {
+		if only {
+			return errors.New("--only needs --pid, --unit or --container")
+		}
+		return nil
+	}
+	if err := whose.Validate(); err != nil {
+		return err
+	}
+	switch {
+	case only:
+		p.Process = whose
+	case p.Netns.Path != "":
+		return errors.New("--netns is given, and --pid, --unit or --container too")
+	default:
+		p.Netns.Of = whose
+	}
+	return nil
 }

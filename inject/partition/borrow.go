@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/lockaudit/lockaudit/inject/netns"
 	"github.com/lockaudit/lockaudit/inject/partition/nft"
 
 	"golang.org/x/sys/unix"
@@ -15,9 +16,9 @@ import (
 // asOwner runs f over a copy of the socket that owns a table: the kernel lets
 // nobody else change it. This is for an owner that lives and does not react; one
 // that has died has taken its table along.
-func asOwner(ns *namespace, port uint32, f func(*nft.Conn) error) error {
+func asOwner(ns *netns.Namespace, port uint32, f func(*nft.Conn) error) error {
 	var inode uint64
-	err := ns.enter(func() (err error) {
+	err := ns.Enter(func() (err error) {
 		inode, err = socketInode(port)
 		return err
 	})

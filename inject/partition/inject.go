@@ -9,13 +9,14 @@ import (
 	"time"
 
 	"github.com/lockaudit/lockaudit/inject"
+	"github.com/lockaudit/lockaudit/inject/netns"
 	"github.com/lockaudit/lockaudit/inject/partition/nft"
 )
 
 // held is a partition that this process has in effect, or was making.
 type held struct {
 	mu    sync.Mutex // of conn, once it flaps
-	ns    *namespace
+	ns    *netns.Namespace
 	conn  *nft.Conn
 	table string
 	made  []nft.Family // whose table was made
@@ -61,7 +62,7 @@ func (f *Fault) inject(ctx context.Context, p inject.Plan) (inject.Effect, error
 		h.sets = append(h.sets, set.Name)
 	}
 	if f.taker != nil {
-		if err := h.ns.enter(func() (err error) { h.taken, err = f.taker(u.Queue); return err }); err != nil {
+		if err := h.ns.Enter(func() (err error) { h.taken, err = f.taker(u.Queue); return err }); err != nil {
 			return none, err
 		}
 	}
@@ -89,13 +90,13 @@ func (f *Fault) inject(ctx context.Context, p inject.Plan) (inject.Effect, error
 
 // hold opens the namespace and a socket there, which will own the tables.
 func (f *Fault) hold(p inject.Plan, u undo) (*held, error) {
-	ns, err := u.Namespace.reopen()
+	ns, err := u.Namespace.Reopen()
 	if err != nil {
 		return nil, err
 	}
-	conn, err := ns.dial()
+	conn, err := dial(ns)
 	if err != nil {
-		ns.close()
+		ns.Close()
 		return nil, err
 	}
 	h := &held{ns: ns, conn: conn, table: tableName(p), u: u}
@@ -111,7 +112,7 @@ func (f *Fault) hold(p inject.Plan, u undo) (*held, error) {
 
 func (h *held) close() {
 	closeLater(h.conn)
-	h.ns.close()
+	h.ns.Close()
 }
 
 // closeLater does not wait: the kernel takes 7 to 20 ms to close a netfilter

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"syscall"
 
+	"github.com/lockaudit/lockaudit/inject/netns"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -25,10 +27,10 @@ type sight struct {
 
 // look checks the namespace and reads what it has, in one visit. Its cookie is
 // noted by a socket of another kind than netfilter's, which is slow to close.
-func (n *namespace) look() (sight, error) {
+func look(n *netns.Namespace) (sight, error) {
 	var s sight
 	fd := -1
-	err := n.enter(func() (err error) {
+	err := n.Enter(func() (err error) {
 		if fd, err = unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
 			return err
 		}
@@ -65,9 +67,9 @@ func (n *namespace) look() (sight, error) {
 		defer func() { _ = unix.Close(fd) }()
 	}
 	if err != nil {
-		return sight{}, fmt.Errorf("look into network namespace %v: %w", n.ref, err)
+		return sight{}, fmt.Errorf("look into network namespace %v: %w", n.Ref, err)
 	}
-	if err := n.verify(fd); err != nil {
+	if err := n.Verify(fd); err != nil {
 		return sight{}, err
 	}
 	slices.Sort(s.devices)

@@ -25,6 +25,7 @@ import (
 	"sync"
 
 	"github.com/lockaudit/lockaudit/inject"
+	"github.com/lockaudit/lockaudit/inject/netns"
 	"github.com/lockaudit/lockaudit/inject/partition/nft"
 )
 
@@ -64,7 +65,7 @@ func (f *Fault) Kind() string { return f.kind }
 
 // undo is what Revert needs besides the plan's id and params.
 type undo struct {
-	Namespace namespaceRef `json:"namespace"`
+	Namespace netns.Ref `json:"namespace"`
 	// Owner: the table belongs to the socket that made it.
 	Owner bool `json:"owner,omitempty"`
 	// Way is how what leaves is dropped; Queue is the number of the queue.
@@ -123,16 +124,16 @@ func (f *Fault) prepare(ctx context.Context, s inject.Spec) (inject.Plan, error)
 			return none, err
 		}
 	}
-	ns, err := c.Netns.open(ctx)
+	ns, err := c.Netns.Open(ctx)
 	if err != nil {
 		return none, err
 	}
-	defer ns.close()
-	seen, err := ns.look()
+	defer ns.Close()
+	seen, err := look(ns)
 	if err != nil {
 		return none, err
 	}
-	u.Namespace = ns.ref
+	u.Namespace = ns.Ref
 	if err := c.refuseOwn(seen.addresses); err != nil {
 		return none, err
 	}

@@ -3,10 +3,7 @@ package partition
 import (
 	"fmt"
 	"net/netip"
-	"os"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/lockaudit/lockaudit/inject"
 )
@@ -62,45 +59,11 @@ func (c cut) refuseOwn(own []netip.Addr) error {
 	return nil
 }
 
-// sshConnections finds the SSH connections that this process and those above it
-// belong to: sudo removes SSH_CONNECTION from its command's environment, so its
-// parents' are read too, as far as that is permitted.
+// sshConnections are those by which somebody orders this process about.
 func sshConnections() []kept {
 	var out []kept
-	if k, ok := parseSSH("SSH_CONNECTION=" + os.Getenv("SSH_CONNECTION")); ok {
-		out = append(out, k)
-	}
-	seen := map[int]bool{}
-	for pid := os.Getpid(); pid > 1 && !seen[pid]; {
-		seen[pid] = true
-		if env, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ"); err == nil {
-			for v := range strings.SplitSeq(string(env), "\x00") {
-				if k, ok := parseSSH(v); ok && !slices.Contains(out, k) {
-					out = append(out, k)
-				}
-			}
-		}
-		s, err := inject.ReadStat(pid)
-		if err != nil {
-			break // not in this pid namespace
-		}
-		pid = s.PPID
+	for _, c := range inject.SSHConnections() {
+		out = append(out, kept{remote: c.Client, local: c.Local})
 	}
 	return out
-}
-
-// parseSSH reads SSH_CONNECTION=client-address client-port server-address server-port.
-func parseSSH(v string) (kept, bool) {
-	v, ok := strings.CutPrefix(v, "SSH_CONNECTION=")
-	f := strings.Fields(v)
-	if !ok || len(f) != 4 {
-		return kept{}, false
-	}
-	client, err1 := netip.ParseAddr(f[0])
-	port, err2 := strconv.ParseUint(f[1], 10, 16)
-	local, err3 := strconv.ParseUint(f[3], 10, 16)
-	if err1 != nil || err2 != nil || err3 != nil || local == 0 {
-		return kept{}, false
-	}
-	return kept{remote: netip.AddrPortFrom(client.Unmap().WithZone(""), uint16(port)), local: uint16(local)}, true
 }

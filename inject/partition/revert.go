@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/lockaudit/lockaudit/inject"
+	"github.com/lockaudit/lockaudit/inject/netns"
 	"github.com/lockaudit/lockaudit/inject/partition/nft"
 
 	"golang.org/x/sys/unix"
@@ -151,7 +152,7 @@ func (h *held) late() string {
 	if !slices.Contains(h.made, nft.Netdev) {
 		return ""
 	}
-	now, err := h.ns.look()
+	now, err := look(h.ns)
 	if err != nil {
 		return ""
 	}
@@ -185,11 +186,11 @@ func recoverPlan(ctx context.Context, p inject.Plan) (inject.Effect, error) {
 	if err != nil {
 		return inject.Effect{}, err
 	}
-	ns, err := u.Namespace.search()
+	ns, err := u.Namespace.Search()
 	if err == nil {
-		defer ns.close()
+		defer ns.Close()
 		var conn *nft.Conn
-		if conn, err = ns.dial(); err == nil {
+		if conn, err = dial(ns); err == nil {
 			defer closeLater(conn)
 			return removeMarked(ctx, ns, conn, p)
 		}
@@ -203,7 +204,7 @@ func recoverPlan(ctx context.Context, p inject.Plan) (inject.Effect, error) {
 	return inject.Effect{}, err
 }
 
-func removeMarked(ctx context.Context, ns *namespace, conn *nft.Conn, p inject.Plan) (inject.Effect, error) {
+func removeMarked(ctx context.Context, ns *netns.Namespace, conn *nft.Conn, p inject.Plan) (inject.Effect, error) {
 	e := inject.Effect{Seen: "no table of it is left"}
 	ctx, cancel := context.WithTimeout(ctx, ownerWait)
 	defer cancel()
@@ -225,7 +226,7 @@ func removeMarked(ctx context.Context, ns *namespace, conn *nft.Conn, p inject.P
 
 // removeOne removes a table if it bears the mark. over means that none is left, or
 // that it is somebody else's.
-func removeOne(ns *namespace, conn *nft.Conn, f nft.Family, table, mark string, e *inject.Effect) (over bool, err error) {
+func removeOne(ns *netns.Namespace, conn *nft.Conn, f nft.Family, table, mark string, e *inject.Effect) (over bool, err error) {
 	there, owner, err := conn.Table(f, table)
 	if err != nil || !there {
 		return err == nil, err

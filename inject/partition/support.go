@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -59,12 +60,12 @@ func (f *Fault) means() (means, error) {
 
 // ask tries in the namespace of this process.
 func ask(owner uint32) (means, error) {
-	ns, err := openNamespace("/proc/thread-self/ns/net")
+	ns, err := Netns{}.Open(context.Background())
 	if err != nil {
 		return means{}, err
 	}
-	defer ns.close()
-	conn, err := ns.dial()
+	defer ns.Close()
+	conn, err := dial(ns)
 	if err != nil {
 		return means{}, err
 	}
