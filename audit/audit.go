@@ -101,12 +101,8 @@ func Plan(p *plan.Plan, o Options) (Schedule, error) {
 	}
 	peers(context.Background(), p, &s.Params, unresolved)
 	for _, probe := range selected {
-		if probe.MaxFault == nil {
-			continue
-		}
-		if d := probe.MaxFault(s.Params); d > p.Safety.MaxFault {
-			return Schedule{}, fmt.Errorf("%w: %s may need a fault of %s and safety.max_fault is %s",
-				ErrUnsafe, probe.Name, d, p.Safety.MaxFault)
+		if err := refuse(p, s.Params, probe); err != nil {
+			return Schedule{}, err
 		}
 	}
 	return s, nil
@@ -176,8 +172,14 @@ func Run(ctx context.Context, p *plan.Plan, planYAML []byte, o Options) (dir str
 	if err != nil {
 		return "", err
 	}
-	stage := newStage(p, o.PlanPath, schedule, w)
-	err = runProbes(ctx, stage, schedule, w, o)
+	outer := ctx
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	stage := newStage(p, o.PlanPath, schedule, w, stop)
+	stage.blast.protect, err = protected(ctx, p, resolve)
+	if err == nil {
+		err = runProbes(ctx, stage, schedule, w, o)
+	}
 	if err == nil && ctx.Err() == nil && !passive(schedule) {
 		// "As it was before" is said only after looking.
 		if sick := stage.healthy(ctx); sick != nil {
@@ -188,6 +190,8 @@ func Run(ctx context.Context, p *plan.Plan, planYAML []byte, o Options) (dir str
 
 	status := record.Complete
 	switch {
+	case outer.Err() == nil && ctx.Err() != nil:
+		status, err = record.Aborted, errors.Join(context.Cause(ctx), err)
 	case ctx.Err() != nil:
 		status, err = record.Interrupted, errors.Join(ErrInterrupted, err)
 	case err != nil:
@@ -237,7 +241,9 @@ func runProbes(ctx context.Context, stage *stage, s Schedule, w *record.Writer, 
 				return fmt.Errorf("check health before %s: %w", probe.Name, err)
 			}
 		}
-		if err := runProbe(ctx, stage, probe, i, s, w, o); err != nil {
+		if err := guarded(ctx, stage, probe, func(ctx context.Context) error {
+			return runProbe(ctx, stage, probe, i, s, w, o)
+		}); err != nil {
 			return err
 		}
 	}

@@ -32,11 +32,12 @@ func (s *stage) Partition(ctx context.Context, node string, c probes.Cut) (histo
 		Peers     []string `json:"peers"`
 		Ports     []int    `json:"ports,omitempty"`
 		Direction string   `json:"direction,omitempty"`
-	}{c.Peers, c.Ports, c.Direction})
+		Protect   []string `json:"protect,omitempty"`
+	}{c.Peers, c.Ports, c.Direction, s.blast.protect})
 	if err != nil {
 		return history.Fault{}, fmt.Errorf("encode partition: %w", err)
 	}
-	f, err := conn.Inject(ctx, inject.Spec{Kind: partition, For: c.For, Params: params})
+	f, err := s.blast.order(ctx, conn, node, inject.Spec{Kind: partition, For: c.For, Params: params}, false)
 	switch {
 	case errors.Is(err, inject.ErrUnsupported), errors.Is(err, inject.ErrRefused):
 		return history.Fault{}, fmt.Errorf("%w: %w", probes.ErrSkip, err)
@@ -56,6 +57,7 @@ func (s *stage) Heal(ctx context.Context, node, faultID string) (history.Fault, 
 	if err != nil {
 		return history.Fault{}, err
 	}
+	s.blast.ended(faultID)
 	return history.Fault{ID: faultID, Kind: partition, Node: node, Seen: effect.Seen, Dropped: effect.Count, Why: "order"}, nil
 }
 

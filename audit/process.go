@@ -21,6 +21,7 @@ import (
 type process struct {
 	node  string
 	agent *agent.Conn
+	blast *blast
 	proc  *agent.Proc
 	conn  *clients.Conn
 	caps  []string
@@ -50,7 +51,7 @@ func (p *process) Pause(ctx context.Context, d time.Duration) (history.Fault, er
 	if err != nil {
 		return history.Fault{}, fmt.Errorf("encode pause: %w", err)
 	}
-	f, err := p.agent.Inject(ctx, inject.Spec{Kind: "pause", For: d, Params: params})
+	f, err := p.blast.order(ctx, p.agent, p.node, inject.Spec{Kind: "pause", For: d, Params: params}, false)
 	if err != nil {
 		return history.Fault{}, err
 	}
@@ -63,6 +64,7 @@ func (p *process) Resume(ctx context.Context, faultID string) (history.Fault, er
 	if err != nil {
 		return history.Fault{}, err
 	}
+	p.blast.ended(faultID)
 	return history.Fault{ID: faultID, Kind: "pause", Node: p.node, Seen: effect.Seen, Why: "order"}, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -31,6 +32,9 @@ type stage struct {
 	planPath string
 	schedule Schedule
 	w        *record.Writer
+	blast    *blast
+	stopper  *stopper
+	stop     func(cause error) // ends the audit
 
 	mu      sync.Mutex
 	agents  map[string]*agent.Conn
@@ -39,9 +43,10 @@ type stage struct {
 	caps    []string
 }
 
-func newStage(p *plan.Plan, planPath string, s Schedule, w *record.Writer) *stage {
+func newStage(p *plan.Plan, planPath string, s Schedule, w *record.Writer, stop func(error)) *stage {
 	return &stage{
 		plan: p, planPath: planPath, schedule: s, w: w,
+		blast: newBlast(p, s.Params), stopper: newStopper(p.Safety.StopIf), stop: stop,
 		agents: map[string]*agent.Conn{}, clients: map[string]*process{},
 	}
 }
@@ -95,14 +100,31 @@ func (s *stage) agent(ctx context.Context, node string) (*agent.Conn, error) {
 		}
 		dialCtx, cancel := context.WithTimeout(ctx, reachLimit)
 		defer cancel()
-		c, err := agent.Dial(dialCtx, AgentCommand(n), trace)
+		cmd := AgentCommand(n)
+		cmd.Caller = agent.Caller{Plan: s.plan.Name, Run: filepath.Base(s.w.Dir())}
+		c, err := agent.Dial(dialCtx, cmd, trace)
 		if err != nil {
 			return nil, fmt.Errorf("agent on node %s %w: %w", node, ErrUnreachable, err)
 		}
 		s.agents[node] = c
+		s.blast.met(node, c.Hello().Addresses)
+		go s.listen(node, c)
 		return c, nil
 	}
 	return nil, fmt.Errorf("reach agent: the plan has no node %q", node)
+}
+
+// listen hears what an agent says without being asked, until its end: a halt on
+// one node ends the audit on all.
+func (s *stage) listen(node string, c *agent.Conn) {
+	for n := range c.Notices() {
+		switch n.Kind {
+		case agent.NoticeHalted:
+			s.stop(fmt.Errorf("%w: node %s %s", ErrStopped, node, n.Why))
+		case agent.NoticeReverted:
+			s.blast.ended(n.FaultID)
+		}
+	}
 }
 
 // start runs a lock client on the agent's node and introduces the deployment to it.
@@ -117,7 +139,7 @@ func (s *stage) start(ctx context.Context, conn *agent.Conn, name string) (*proc
 		return nil, fmt.Errorf("%w: %w", ErrNoClient, err)
 	}
 	p := &process{
-		node: s.nodeOf(name), agent: conn, proc: proc,
+		node: s.nodeOf(name), agent: conn, proc: proc, blast: s.blast,
 		conn: clients.NewConn(proc.Stdin(), proc.Stdout(), s.w.Now),
 	}
 	target, err := s.plan.LockTarget(s.schedule.Params.Key)
@@ -149,7 +171,10 @@ func (s *stage) capabilities() []string {
 }
 
 // Facts implements probes.Stage.
-func (s *stage) Facts(f facts.Deployment) error { return s.w.SetFacts(f) }
+func (s *stage) Facts(f facts.Deployment) error {
+	s.blast.inspected(f)
+	return s.w.SetFacts(f)
+}
 
 // healthLimit bounds how long the lock service may need to answer between two probes.
 const healthLimit = 20 * time.Second

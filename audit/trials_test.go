@@ -38,7 +38,7 @@ func runOnce(t *testing.T, trials int, outcomes ...error) (p record.Probe, round
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := runProbe(t.Context(), newStage(pl, "", schedule, w), probe, 0, schedule, w, Options{Progress: func(probes.Progress) {}}); err != nil {
+	if err := runProbe(t.Context(), newStage(pl, "", schedule, w, func(error) {}), probe, 0, schedule, w, Options{Progress: func(probes.Progress) {}}); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.Seal(record.Complete, nil); err != nil {

@@ -71,9 +71,7 @@ func (p *Plan) fill() error {
 	if p.MeasureFor == 0 {
 		p.MeasureFor = DefaultMeasureFor
 	}
-	if p.Safety.MaxFault == 0 {
-		p.Safety.MaxFault = DefaultMaxFault
-	}
+	p.Safety.fill()
 	if !p.Probes.Passive && len(p.Probes.Names) == 0 {
 		p.Probes.All = true
 	}

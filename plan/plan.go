@@ -105,12 +105,6 @@ func (n Node) Has(r Role) bool {
 	return false
 }
 
-// Safety limits what the audit may do.
-type Safety struct {
-	// MaxFault caps the duration of every single fault; default 60 s.
-	MaxFault time.Duration `yaml:"max_fault,omitempty"`
-}
-
 // Defaults that Parse fills in.
 const (
 	DefaultTrials   = 3

@@ -31,8 +31,8 @@ func (p *Plan) validate() error {
 	if p.Trials < 1 || p.Trials > 1000 {
 		return &Error{Msg: fmt.Sprintf("trials %d is out of range", p.Trials), Hint: "1 to 1000; 3 is the default"}
 	}
-	if p.Safety.MaxFault < time.Second || p.Safety.MaxFault > time.Hour {
-		return &Error{Msg: fmt.Sprintf("safety.max_fault %s is out of range", p.Safety.MaxFault), Hint: "1s to 1h; 60s is the default"}
+	if err := p.Safety.validate(); err != nil {
+		return err
 	}
 	if p.MeasureFor < time.Second || p.MeasureFor > 5*time.Minute {
 		return &Error{Msg: fmt.Sprintf("measure_for %s is out of range", p.MeasureFor), Hint: "1s to 5m; 5s is the default"}

@@ -14,6 +14,7 @@ func doubleExecution() Probe {
 		About:       "the hourly job is due on both sides of a partition: does it run twice?",
 		OnLockNodes: true,
 		MaxFault:    sidesLimit,
+		Demands:     partsInTwo,
 		Explain: func(p Params) []string {
 			cut := fmt.Sprintf("packets between %s and the lock service (%s) vanish, for at most %s", p.NodeA, places(p), sidesLimit(p))
 			if len(p.LockNodes) > 1 {

@@ -17,6 +17,7 @@ func isolateLockLeader() Probe {
 		About:       "the lock service's leader is cut off while A holds: is the lock forgotten, do tokens go back?",
 		OnLockNodes: true,
 		MaxFault:    sidesLimit,
+		Demands:     isolatesLeader,
 		Explain: func(p Params) []string {
 			return []string{
 				fmt.Sprintf("packets between the leading one of the lock nodes %v and its peers, %s and %s vanish, for at most %s", p.LockNodes, p.NodeA, p.NodeB, sidesLimit(p)),

@@ -13,6 +13,7 @@ func loseNode() Probe {
 		Name:     "lose-node",
 		About:    "A's node falls silent and the holder dies: how long until B can acquire, against the lease?",
 		MaxFault: leaseLimit,
+		Demands:  cutsOffA(leaseLimit),
 		Explain: func(p Params) []string {
 			return []string{
 				fmt.Sprintf("packets between %s and the lock service (%s) vanish, for at most %s", p.NodeA, places(p), leaseLimit(p)),

@@ -17,6 +17,7 @@ func lostUpdate() Probe {
 		Name:     "lost-update",
 		About:    "read-modify-write under the lock with a pause in the middle: is another client's increment lost?",
 		MaxFault: leaseLimit,
+		Demands:  pausesClient(leaseLimit),
 		Explain: func(p Params) []string {
 			return []string{
 				fmt.Sprintf("a counter in the row %s of the protected resource, incremented once by each client while it holds %s", p.Row("counter-N"), p.Key),

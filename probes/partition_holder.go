@@ -20,6 +20,7 @@ func partitionHolderPastTTL() Probe {
 		Name:     "partition-holder-past-ttl",
 		About:    "A is cut off from the lock service and not from the resource: does it notice, and is its stale write refused?",
 		MaxFault: leaseLimit,
+		Demands:  cutsOffA(leaseLimit),
 		Explain: func(p Params) []string {
 			return []string{
 				fmt.Sprintf("packets between %s and the lock service (%s) vanish, for at most %s; healed as soon as A was watched for a lease", p.NodeA, places(p), leaseLimit(p)),

@@ -20,6 +20,7 @@ func partitionLockServers() Probe {
 		About:       "the lock servers are parted, A on one side and B on the other: is the lock granted on both?",
 		OnLockNodes: true,
 		MaxFault:    sidesLimit,
+		Demands:     partsInShapes,
 		Trials: func(p Params, planned int) int {
 			if len(p.LockNodes) < fewestServers {
 				return planned

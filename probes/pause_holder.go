@@ -20,6 +20,7 @@ func pauseHolderPastTTL() Probe {
 		Name:     "pause-holder-past-ttl",
 		About:    "the five steps: acquire on A, pause A, expire and acquire on B, resume A, is A's stale write refused?",
 		MaxFault: leaseLimit,
+		Demands:  pausesClient(leaseLimit),
 		Explain: func(p Params) []string {
 			return []string{
 				fmt.Sprintf("SIGSTOP of the audit's own lock client a on %s, for at most %s; it is resumed as soon as B has written", p.NodeA, leaseLimit(p)),

@@ -43,6 +43,8 @@ type Probe struct {
 	Explain func(Params) []string
 	// MaxFault is the longest fault that the probe would order; 0 for none.
 	MaxFault func(Params) time.Duration
+	// Demands are the faults that the probe would order, one by one; nil for none.
+	Demands func(Params) []Demand
 	// OnLockNodes: faults are ordered on the nodes of the lock service too.
 	OnLockNodes bool
 	// Trials is how often the probe is repeated where the plan wants planned

@@ -92,7 +92,7 @@ func runAudit(cmd *cobra.Command, path string, f auditFlags, passive bool) error
 		status = exitCouldNotRun
 		printError(cmd.ErrOrStderr(), err)
 	}
-	if err != nil && (errors.Is(err, audit.ErrInterrupted) || !anythingShown(dir)) {
+	if err != nil && (errors.Is(err, audit.ErrInterrupted) || errors.Is(err, audit.ErrStopped) || !anythingShown(dir)) {
 		fmt.Fprintf(cmd.ErrOrStderr(), "record: %s\n", dir)
 		return exit{status: worse(status, residueStatus(dir))}
 	}

@@ -42,13 +42,22 @@ func (h hinted) Unwrap() error { return h.error }
 func hintFor(err error) string {
 	var h hinted
 	var p *plan.Error
+	var u *audit.Unsafe
 	switch {
 	case errors.As(err, &h):
 		return h.hint
 	case errors.As(err, &p):
 		return p.Hint
+	case errors.As(err, &u) && u.Override != "":
+		return fmt.Sprintf("lockaudit plan prints what an audit would do; if that is acceptable, add safety: {allow: [%s]} to the plan", u.Override)
 	case errors.Is(err, audit.ErrUnsafe):
-		return "lockaudit plan prints what the audit would do; raise safety.max_fault in the plan if that is acceptable"
+		return "lockaudit plan prints what an audit would do; leave the probe out, or raise the limit in the plan if that is acceptable"
+	case errors.Is(err, agent.ErrHalted):
+		return "whoever halted the node had a reason; lockaudit resume ends the halt"
+	case errors.Is(err, audit.ErrStopped):
+		return "the record up to here is kept; lockaudit judge RUN judges it"
+	case errors.Is(err, agent.ErrLog):
+		return "lockaudit agent-log --verify looks at that node's log; make room where it is, or set LOCKAUDIT_LOG there"
 	case errors.Is(err, probes.ErrRecord):
 		return "make room on that disk, or name another directory with --runs"
 	case errors.Is(err, probes.ErrTTL):
