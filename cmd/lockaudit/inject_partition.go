@@ -49,7 +49,7 @@ alone in their control group (v2), as units and containers are; nothing is moved
 				return usage("--for is missing: every fault needs a deadline, as in --for 30s")
 			}
 			if err := aim(&p, whose, only); err != nil {
-				return usage(err.Error())
+				return usage("%v", err)
 			}
 			if len(p.Peers) > partition.MaxPeers { // the order might not even fit into its line
 				return couldNotRun(fmt.Errorf("%d peers, at most %d; name networks instead of addresses: %w", len(p.Peers), partition.MaxPeers, inject.ErrRefused))
