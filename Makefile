@@ -11,7 +11,7 @@ LDFLAGS  = -s -w -X main.version=$(VERSION)
 # Static, so that the agent runs on any Linux it is copied to.
 BUILD    = CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)"
 
-.PHONY: build demo test test-vm lint bench fuzz clean deps vm-deps
+.PHONY: build demo test test-vm lint bench bench-deps fuzz clean deps vm-deps
 
 build:
 	@mkdir -p bin
@@ -58,7 +58,13 @@ lint:
 	$(GO) vet ./...
 	$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.12.2 run
 
-bench: build
+# What the figures compare with.
+bench-deps: deps
+	@ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || { \
+	  test "$$(id -u)" = 0 || { echo "make: missing; run: sudo apt-get install faketime" >&2; exit 1; }; \
+	  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends faketime; }
+
+bench: build bench-deps
 	$(GO) run ./bench
 
 FUZZTIME ?= 20s

@@ -64,6 +64,9 @@ func stopOnce(p inject.Process, work func(*stopped) error) error {
 	go func() {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
+		// The thread's short waits are then as short as they say, not 50 µs longer.
+		_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
+		defer func() { _ = unix.Prctl(unix.PR_SET_TIMERSLACK, 0, 0, 0, 0) }() // the default
 		err := s.run(p, work)
 		s.release()
 		result <- err
