@@ -223,10 +223,7 @@ func (s *stage) close(ctx context.Context) error {
 	defer cancel()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var errs []error
-	for _, p := range s.clients {
-		errs = append(errs, p.end(ctx))
-	}
+	errs := []error{s.endClients(ctx)}
 	var left []record.Residue
 	for node, c := range s.agents {
 		if err := c.Close(); err != nil {
@@ -242,5 +239,19 @@ func (s *stage) close(ctx context.Context) error {
 	if len(left) > 0 {
 		errs = append(errs, s.w.Update(func(m *record.Manifest) { m.Residue = append(m.Residue, left...) }))
 	}
+	return errors.Join(errs...)
+}
+
+// endClients ends every lock client, all at once.
+func (s *stage) endClients(ctx context.Context) error {
+	ended := make(chan error, len(s.clients))
+	for _, p := range s.clients {
+		go func() { ended <- p.end(ctx) }()
+	}
+	var errs []error
+	for range s.clients {
+		errs = append(errs, <-ended)
+	}
+	clear(s.clients)
 	return errors.Join(errs...)
 }

@@ -93,10 +93,5 @@ func runTrial(ctx context.Context, probe probes.Probe, trial *probes.Trial) (aga
 func (s *stage) dismiss(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var errs []error
-	for name, p := range s.clients {
-		errs = append(errs, p.end(ctx))
-		delete(s.clients, name)
-	}
-	return errors.Join(errs...)
+	return s.endClients(ctx)
 }

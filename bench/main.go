@@ -1,7 +1,7 @@
 // Command bench measures what the project promises and prints one table of
 // medians and 99th percentiles, each figure beside its alternative in the same run.
 //
-//	go run ./bench                 everything, under two minutes
+//	go run ./bench                 everything, some minutes: one of them is a whole audit
 //	go run ./bench -run pause -n 3 what matches, with three times the samples
 package main
 
@@ -50,6 +50,7 @@ func figures() []figure {
 		{"clock/change", clockChange},
 		{"agent/size", agentSize},
 		{"five-steps", fiveSteps},
+		{"full-audit", fullAudit},
 		{"checker", checker},
 	}
 }

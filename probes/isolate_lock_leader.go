@@ -78,7 +78,7 @@ func isolateLeader(ctx context.Context, t *Trial) (err error) {
 		return err
 	}
 	b.release(ctx)
-	if err := t.untilServing(ctx); err != nil {
+	if err := t.servesAgain(ctx); err != nil {
 		return err
 	}
 	return a.kill(ctx)
@@ -114,7 +114,7 @@ func (t *Trial) afterFailover(ctx context.Context, members []member) (observer, 
 	}
 	// Reading the members' roles takes as long as the lost one does not answer, so
 	// only once the others answer.
-	if err := observer.untilServing(ctx); err != nil {
+	if err := observer.untilServing(ctx, 1); err != nil {
 		return nil, nil, err
 	}
 	t.Progress("waiting for another leader", time.Now().Add(healLimit))

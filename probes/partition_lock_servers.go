@@ -98,7 +98,7 @@ func (t *Trial) rejoin(ctx context.Context, cuts *cuts, parties ...*party) error
 	if err := cuts.heal(ctx); err != nil {
 		return err
 	}
-	if err := t.untilServing(ctx); err != nil {
+	if err := t.servesAgain(ctx); err != nil {
 		return err
 	}
 	for _, p := range parties {

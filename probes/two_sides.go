@@ -139,24 +139,37 @@ func (p *party) settle(ctx context.Context) (granted bool) {
 	}
 }
 
-// untilServing waits until the lock service answers the observer again.
-func (t *Trial) untilServing(ctx context.Context) error {
-	observer, err := t.party(ctx, "observer")
+// servesAgain waits until the healed lock service answers the observer, by whichever
+// of its servers: clients ask these in turn, and one that was cut off takes its time
+// to come back. The observer is started anew: its own connections that were cut come
+// back when their next retransmission is due, which says nothing about the service.
+func (t *Trial) servesAgain(ctx context.Context) error {
+	observer, err := t.restart(ctx, "observer")
 	if err != nil {
 		return err
 	}
-	return observer.untilServing(ctx)
+	if err := observer.untilServing(ctx, 2*max(1, len(t.Stage.LockNodes()))); err != nil {
+		return err
+	}
+	_, _, err = observer.look(ctx, true) // the record shows when that was
+	return err
 }
 
-// untilServing waits until the lock service answers this party.
-func (p *party) untilServing(ctx context.Context) error {
+// untilServing waits until the lock service answers this party that many times in a
+// row.
+func (p *party) untilServing(ctx context.Context, times int) error {
 	var last error
 	p.t.Progress("waiting for the lock service", time.Now().Add(healLimit))
 	serving, err := poll(ctx, time.Now().Add(healLimit), func() (bool, error) {
-		lookCtx, cancel := context.WithTimeout(ctx, tryLimit)
-		defer cancel()
-		_, _, last = p.look(lookCtx, false)
-		return last == nil, nil
+		for range times {
+			lookCtx, cancel := context.WithTimeout(ctx, tryLimit)
+			_, _, last = p.look(lookCtx, false)
+			cancel()
+			if last != nil {
+				return false, nil
+			}
+		}
+		return true, nil
 	})
 	if err == nil && !serving {
 		err = fmt.Errorf("wait for the lock service: %w", last)

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -68,6 +69,10 @@ func members(ctx context.Context, etcd *clientv3.Client, d *facts.Deployment) {
 
 func memberID(id uint64) string { return strconv.FormatUint(id, 16) }
 
+// stragglerLimit is how much later than the first a member may answer: one that is cut
+// off would otherwise cost every look the whole reachLimit.
+const stragglerLimit = time.Second
+
 // statuses asks every endpoint of the plan for itself and adds what it says to
 // the member that it is. Two endpoints of one member are one member.
 func statuses(ctx context.Context, etcd *clientv3.Client, d *facts.Deployment) {
@@ -77,8 +82,13 @@ func statuses(ctx context.Context, etcd *clientv3.Client, d *facts.Deployment) {
 	answers := make([]*clientv3.StatusResponse, len(endpoints))
 	errs := make([]error, len(endpoints))
 	var asked sync.WaitGroup
+	var first sync.Once
 	for i, e := range endpoints {
-		asked.Go(func() { answers[i], errs[i] = etcd.Status(ctx, e) })
+		asked.Go(func() {
+			if answers[i], errs[i] = etcd.Status(ctx, e); errs[i] == nil {
+				first.Do(func() { time.AfterFunc(stragglerLimit, cancel) })
+			}
+		})
 	}
 	asked.Wait()
 	oldest := ""
