@@ -21,7 +21,7 @@ import (
 // version is set by the linker.
 var version = "dev"
 
-const usage = `Usage: lockaudit-agent [--allow-commands] [heal | list | version]
+const usage = `Usage: lockaudit-agent [--allow-commands] [--allow-node-clock] [heal | list | version]
 
 The node agent of lockaudit. Without an argument it takes orders, one JSON
 object a line, on stdin, and answers on stdout. At the end of its input it
@@ -36,6 +36,8 @@ Flags:
                      hooks, and the restart command of a crashed server. Without
                      it, who may run this agent can disturb processes and
                      networks, and run nothing of their own as its user
+  --allow-node-clock  orders may disturb the clock of this machine, which
+                     everything on it sees
 
 Commands:
   heal      revert whatever an agent left on this node, and say what was seen
@@ -73,7 +75,9 @@ func main() {
 func run(ctx context.Context, args []string, in *os.File, out, log io.Writer) int {
 	fs := flag.NewFlagSet("lockaudit-agent", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
-	commands := fs.Bool("allow-commands", false, "")
+	var o all.Options
+	fs.BoolVar(&o.Commands, "allow-commands", false, "")
+	fs.BoolVar(&o.NodeClock, "allow-node-clock", false, "")
 	switch err := fs.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprint(out, usage)
@@ -91,9 +95,9 @@ func run(ctx context.Context, args []string, in *os.File, out, log io.Writer) in
 		if terminal(in) {
 			fmt.Fprintln(log, "lockaudit-agent: waiting for orders on stdin; ctrl-D ends it, --help says more")
 		}
-		return fail(log, agent.Serve(ctx, in, out, agent.Options{Version: version, StateDir: dir, Guard: guardCommand(*commands)}))
+		return fail(log, agent.Serve(ctx, in, out, agent.Options{Version: version, StateDir: dir, Guard: guardCommand(o)}))
 	case "guard":
-		return fail(log, agent.Guard(ctx, in, out, agent.GuardOptions{StateDir: dir, Faults: all.Faults(all.Options{Commands: *commands})}))
+		return fail(log, agent.Guard(ctx, in, out, agent.GuardOptions{StateDir: dir, Faults: all.Faults(o)}))
 	case "heal":
 		return heal(ctx, dir, out, log)
 	case "list":
@@ -114,10 +118,13 @@ func run(ctx context.Context, args []string, in *os.File, out, log io.Writer) in
 }
 
 // guardCommand is this program as a guard.
-func guardCommand(commands bool) []string {
+func guardCommand(o all.Options) []string {
 	argv := []string{"/proc/self/exe"}
-	if commands {
+	if o.Commands {
 		argv = append(argv, "--allow-commands")
+	}
+	if o.NodeClock {
+		argv = append(argv, "--allow-node-clock")
 	}
 	return append(argv, "guard")
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/lockaudit/lockaudit/agent"
 	"github.com/lockaudit/lockaudit/audit"
 	"github.com/lockaudit/lockaudit/inject/degrade"
+	"github.com/lockaudit/lockaudit/inject/nodeclock"
 	"github.com/lockaudit/lockaudit/plan"
 	"github.com/olekukonko/tablewriter"
 	"github.com/spf13/cobra"
@@ -77,7 +78,7 @@ func examine(cmd *cobra.Command, nodes []plan.Node) error {
 
 // onlyByHand are faults that no probe of an audit needs: a node without them is
 // not worse for it.
-func onlyByHand(kind string) bool { return kind == degrade.Kind }
+func onlyByHand(kind string) bool { return kind == degrade.Kind || kind == nodeclock.Kind }
 
 func greet(ctx context.Context, n plan.Node) (agent.Hello, error) {
 	ctx, cancel := context.WithTimeout(ctx, reachLimit)

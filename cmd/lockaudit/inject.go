@@ -39,6 +39,7 @@ func injectCommand() *cobra.Command {
 
 // injectFlags are common to all faults.
 type injectFlags struct {
+	allow    []string // flags for the agent
 	duration time.Duration
 	dryRun   bool
 	json     bool
@@ -51,7 +52,7 @@ func (f *injectFlags) bind(cmd *cobra.Command) {
 }
 
 func injectByHand(cmd *cobra.Command, spec inject.Spec, f injectFlags) error {
-	conn, err := dialLocal(cmd.Context())
+	conn, err := dialLocal(cmd.Context(), f.allow...)
 	if err != nil {
 		return couldNotRun(err)
 	}
@@ -68,10 +69,10 @@ func injectByHand(cmd *cobra.Command, spec inject.Spec, f injectFlags) error {
 	return nil
 }
 
-func dialLocal(ctx context.Context) (*agent.Conn, error) {
+func dialLocal(ctx context.Context, flags ...string) (*agent.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, reachLimit)
 	defer cancel()
-	return agent.Dial(ctx, audit.AgentCommand(plan.Node{Agent: []string{"lockaudit-agent"}}), nil)
+	return agent.Dial(ctx, audit.AgentCommand(plan.Node{Agent: append([]string{"lockaudit-agent"}, flags...)}), nil)
 }
 
 func carryOut(cmd *cobra.Command, conn *agent.Conn, spec inject.Spec, f injectFlags) error {

@@ -15,11 +15,11 @@ import (
 func injectClockCommand() *cobra.Command {
 	var p clock.Params
 	var drift string
-	var tree bool
+	var tree, node, allow bool
 	var t targetFlags
 	var f injectFlags
 	cmd := &cobra.Command{
-		Use:   "clock --pid PID (--offset DURATION | --drift PPM) --for DURATION",
+		Use:   "clock (--pid PID | --node) (--offset DURATION | --drift PPM) --for DURATION",
 		Short: "Show a process another wall clock, and the right one after the given time",
 		Long: `Makes a process and its descendants read a wall clock that is wrong, by an offset,
 by a drift, or both, and takes that back after the given time, on ctrl-C, or when
@@ -32,16 +32,25 @@ What it does not: the kernel's own waits for a wall-clock time (timerfd, cron-li
 sleeps), and programs that make the system call themselves. A program that is
 executed under the skew reads the right time. docs/faults/clock.md has it all.
 
+With --node instead of a process it is the clock of the whole machine, for everybody
+on it: NTP clients are paused meanwhile, and the clock is put where it would be
+without the fault. As that cannot be undone by the kernel alone, it has to be allowed
+by --allow-node-clock. docs/faults/clock-node.md has it all.
+
 ` + targetHelp + `
 ` + exitHelp,
 		Example: `  lockaudit inject clock --pid 4711 --offset +30s --for 1m
   lockaudit inject clock --name redis-server --offset -5m --for 1m
   lockaudit inject clock --port 2379 --drift 200ppm --for 10m      0.2 ms per second fast
   lockaudit inject clock --unit billing --offset 1h --strobe 5s --for 1m
+  lockaudit inject clock --node --allow-node-clock --offset +30s --for 1m
   lockaudit inject clock --pid 4711 --offset +30s --for 1m --dry-run  what would be touched?`,
 		Args: exactly(0, "no arguments, only flags"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var err error
+			if node {
+				return injectNodeClock(cmd, p.Skew, drift, allow, f)
+			}
 			if p.Target, err = t.selector(); err != nil {
 				return err
 			}
@@ -66,6 +75,8 @@ executed under the skew reads the right time. docs/faults/clock.md has it all.
 	cmd.Flags().StringVar(&drift, "drift", "", "how fast it is to go wrong, as in 200ppm, -50ppm or 10%")
 	cmd.Flags().DurationVar(&p.Strobe, "strobe", 0, "take the skew away and put it back, each time this has passed")
 	cmd.Flags().BoolVar(&tree, "tree", true, "its descendants too")
+	cmd.Flags().BoolVar(&node, "node", false, "the clock of this machine, instead of a process's")
+	cmd.Flags().BoolVar(&allow, "allow-node-clock", false, "with --node: yes, the clock of this machine")
 	cmd.Flags().StringVar(&p.Clock, "clock", "realtime", "the clock; only the wall clock can be skewed")
 	t.bind(cmd, "")
 	f.bind(cmd)

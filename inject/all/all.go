@@ -8,6 +8,7 @@ import (
 	"github.com/lockaudit/lockaudit/inject/crash"
 	"github.com/lockaudit/lockaudit/inject/degrade"
 	"github.com/lockaudit/lockaudit/inject/hook"
+	"github.com/lockaudit/lockaudit/inject/nodeclock"
 	"github.com/lockaudit/lockaudit/inject/partition"
 	"github.com/lockaudit/lockaudit/inject/pause"
 )
@@ -17,6 +18,8 @@ type Options struct {
 	// Commands allows orders to name commands that then run with the rights of the
 	// guard: hooks, and a server's restart command.
 	Commands bool
+	// NodeClock allows to disturb the clock of this machine, for everybody on it.
+	NodeClock bool
 }
 
 // Faults returns one of each, in the order in which an agent names them.
@@ -26,6 +29,7 @@ func Faults(o Options) []inject.Fault {
 		partition.New(),
 		degrade.New(),
 		clock.New(),
+		nodeclock.New(nodeclock.Options{Allow: o.NodeClock}),
 		crash.New(crash.Options{Commands: o.Commands}),
 		hook.New(hook.Options{Commands: o.Commands}),
 	}

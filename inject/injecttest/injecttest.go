@@ -27,6 +27,8 @@ type Subject struct {
 	Target func(t *testing.T) Target
 	// Patience of its orders; see inject.Spec.
 	Patience time.Duration
+	// Single says that there is one target in the world: a second fault is refused.
+	Single bool
 	// KernelUndoes says that the death of its holder alone ends the fault.
 	KernelUndoes bool
 }
@@ -238,6 +240,10 @@ func (s suite) otherBoot(t *testing.T) {
 }
 
 func (s suite) twoFaults(t *testing.T) {
+	if s.Single {
+		s.secondRefused(t)
+		return
+	}
 	x, y, f := s.Target(t), s.Target(t), s.New()
 	beforeX, beforeY := x.Snapshot(), y.Snapshot()
 	px, py := s.prepare(t, f, x, "a"), s.prepare(t, f, y, "b")
@@ -260,6 +266,21 @@ func (s suite) twoFaults(t *testing.T) {
 	changed(t, y, beforeY, "second, after the first one's second revert")
 	s.revert(t, f, py)
 	same(t, y, beforeY, "second, after its revert")
+}
+
+func (s suite) secondRefused(t *testing.T) {
+	x, f := s.Target(t), s.New()
+	before := x.Snapshot()
+	a, b := s.prepare(t, f, x, "a"), s.prepare(t, f, x, "b")
+	s.inject(t, f, a)
+	during := x.Snapshot()
+	if _, err := f.Inject(s.ctx(t), b); !errors.Is(err, inject.ErrRefused) {
+		t.Errorf("inject of a second: %v, want %v", err, inject.ErrRefused)
+	}
+	s.revert(t, f, b)
+	same(t, x, during, "after the second one's revert")
+	s.revert(t, f, a)
+	same(t, x, before, "after revert")
 }
 
 // targetGone: what has ended needs no revert, and must not be an injection that
