@@ -22,6 +22,7 @@ type client struct {
 	pidfd int
 	stdin *os.File
 	relay map[string]*relay
+	group group
 	gone  chan struct{} // the process has ended and exit is set
 	exit  string
 	pipes sync.WaitGroup
@@ -31,7 +32,7 @@ type client struct {
 }
 
 // startClient starts a process whose output goes to out, held back by credits.
-func startClient(s *spawner, spec ProcSpec, out *lineWriter) (*client, error) {
+func startClient(s *spawner, gs groups, spec ProcSpec, out *lineWriter) (*client, error) {
 	if !validName.MatchString(spec.Name) || len(spec.Argv) == 0 {
 		return nil, fmt.Errorf("start client: a name of [A-Za-z0-9._-] and a command are needed, got %q and %d words", spec.Name, len(spec.Argv))
 	}
@@ -51,13 +52,24 @@ func startClient(s *spawner, spec ProcSpec, out *lineWriter) (*client, error) {
 	}
 	in, stdout, stderr := pipes[0], pipes[1], pipes[2]
 	c := &client{name: spec.Name, stdin: in.w, relay: map[string]*relay{}, gone: make(chan struct{})}
-	c.cmd = &exec.Cmd{
-		Path: "/proc/self/fd/3", Args: spec.Argv, Dir: "/", ExtraFiles: []*os.File{exe},
-		Env:   append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/", "LANG=C.UTF-8"}, spec.Env...),
-		Stdin: in.r, Stdout: stdout.w, Stderr: stderr.w,
-		SysProcAttr: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Credential: credential(), PidFD: &c.pidfd},
+	start := func() error {
+		c.cmd = &exec.Cmd{
+			Path: "/proc/self/fd/3", Args: spec.Argv, Dir: "/", ExtraFiles: []*os.File{exe},
+			Env:   append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/", "LANG=C.UTF-8"}, spec.Env...),
+			Stdin: in.r, Stdout: stdout.w, Stderr: stderr.w,
+			SysProcAttr: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Credential: credential(), PidFD: &c.pidfd},
+		}
+		c.group.attr(c.cmd.SysProcAttr)
+		return s.start(c.cmd)
 	}
-	err = s.start(c.cmd)
+	// Without a group of its own, or where none can be entered (kernel before 5.7, no
+	// permission), it runs all the same: then a fault cannot tell its packets.
+	c.group, _ = gs.make()
+	if err = start(); err != nil && c.group.dir != "" {
+		_ = c.group.remove()
+		c.group = group{}
+		err = start()
+	}
 	_, _, _ = in.r.Close(), stdout.w.Close(), stderr.w.Close()
 	if err == nil && c.pidfd < 0 {
 		err = fmt.Errorf("no pidfd, kernel 5.3 or later is needed: %w", inject.ErrUnsupported)
@@ -65,6 +77,7 @@ func startClient(s *spawner, spec ProcSpec, out *lineWriter) (*client, error) {
 	}
 	if err != nil {
 		_, _, _ = in.w.Close(), stdout.r.Close(), stderr.r.Close()
+		_ = c.group.remove()
 		return nil, fmt.Errorf("start client %s: %w", spec.Name, err)
 	}
 	c.PID = c.cmd.Process.Pid
@@ -105,7 +118,8 @@ func (c *client) wait(out *lineWriter) {
 	unix.Close(c.pidfd)
 	c.closed = true
 	c.mu.Unlock()
-	_ = c.stdin.Close() // and unblock a writer
+	_ = c.stdin.Close()  // and unblock a writer
+	_ = c.group.remove() // what it leaves is swept at the next start
 	c.exit = "exit status 0"
 	if err != nil {
 		c.exit = err.Error()

@@ -102,7 +102,9 @@ func Guard(ctx context.Context, in io.Reader, out io.Writer, o GuardOptions) err
 	}
 	cancel()
 	busy.Wait()
-	return errors.Join(g.revertAll(context.WithoutCancel(ctx), whyEnd), g.endClients())
+	err = errors.Join(g.revertAll(context.WithoutCancel(ctx), whyEnd), g.endClients())
+	_ = newGroups(o.StateDir).sweep() // if the agent could not
+	return err
 }
 
 func dirt(found []Recovered, err error) error {

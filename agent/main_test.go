@@ -83,7 +83,10 @@ func stateDir(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Cleanup(func() {
+		_ = newGroups(dir).sweep() // of agents that were killed for good
+		os.RemoveAll(dir)
+	})
 	return dir
 }
 

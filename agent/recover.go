@@ -90,6 +90,7 @@ func Heal(ctx context.Context, stateDir string, faults []inject.Fault) ([]Recove
 		return nil, fmt.Errorf("heal: %w", err)
 	}
 	defer lock.Close()
+	_ = newGroups(stateDir).sweep()
 	j := &journal{dir: filepath.Join(stateDir, "faults"), step: func(string) {}}
 	done, err := recoverAll(ctx, j, byKind(faults))
 	var log []trail.Entry

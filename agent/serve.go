@@ -57,6 +57,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, o Options) error {
 		return fmt.Errorf("start agent: %w", err)
 	}
 	defer lock.Close()
+	_ = newGroups(o.StateDir).sweep() // what stays is empty and harms nobody
 	s := &server{o: o, clients: map[string]*client{}, inputs: map[string]chan struct{}{}}
 	if s.spawner, err = newSpawner(); err != nil {
 		return fmt.Errorf("start agent: %w", err)
@@ -160,7 +161,7 @@ func (s *server) start(spec ProcSpec) (inject.Process, error) {
 	if _, taken := s.clients[spec.Name]; taken {
 		return inject.Process{}, fmt.Errorf("start client: the name %q is taken", spec.Name)
 	}
-	c, err := startClient(s.spawner, spec, s.out)
+	c, err := startClient(s.spawner, newGroups(s.o.StateDir), spec, s.out)
 	if err != nil {
 		return inject.Process{}, err
 	}

@@ -82,19 +82,11 @@ func groupDir(path string) (string, error) {
 	if err := unix.Stat("/proc/self/ns/cgroup", &st); err != nil || st.Ino != initialCgroupNamespace {
 		return "", errors.Join(fmt.Errorf("this agent is in a cgroup namespace of its own: %w", inject.ErrUnsupported), err)
 	}
-	b, err := os.ReadFile("/proc/self/mountinfo")
+	m, err := target.CgroupMount()
 	if err != nil {
 		return "", err
 	}
-	for line := range bytes.Lines(b) {
-		// id parent device root mountpoint options … - type source options
-		before, after, _ := strings.Cut(string(line), " - ")
-		f := strings.Fields(before)
-		if len(f) > 4 && f[3] == "/" && strings.HasPrefix(after, "cgroup2 ") {
-			return filepath.Join(f[4], path), nil
-		}
-	}
-	return "", fmt.Errorf("cgroup v2 is not mounted here: %w", inject.ErrUnsupported)
+	return m.Path(path)
 }
 
 // membersOf are the processes in a control group and those below it.
