@@ -82,7 +82,7 @@ type Fault interface {
 
 // Effect is what was read from the kernel after a change, as evidence.
 type Effect struct {
-	// Seen is one line for people: "3 of 3 processes in state T".
+	// Seen is one line for people: "3 of 3 processes in state T by SIGSTOP".
 	Seen string `json:"seen"`
 	// Count is the number of objects in the state described.
 	Count int `json:"count"`

@@ -2,7 +2,7 @@ package pause
 
 import (
 	"context"
-	"errors"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -11,28 +11,49 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// held is what this process has stopped for one plan.
-type held struct {
-	targets []*signalled
-	// last is when the latest stop signal had been sent. The target runs no
-	// instruction of its own after that, though it takes until its next turn on a
-	// core to be seen in state T.
-	last time.Duration
+// stopWait is how long everything may take to stop. A thread in uninterruptible
+// sleep (a hung disk or NFS mount) stops only once that ends.
+const stopWait = 2 * time.Second
+
+// resumeWait is how long a resumed process may be seen stopped. It leaves that
+// state within the signal; only somebody else's stop keeps it there.
+const resumeWait = time.Second
+
+// grip is what this process holds of one plan. Its methods are called one at a time.
+type grip interface {
+	// stop stops everything of the plan, and whatever is forked meanwhile, and
+	// returns when the kernel shows it so. It can be called again after resume.
+	stop(ctx context.Context) error
+	// seen reads from the kernel what is stopped.
+	seen() (inject.Effect, error)
+	// resume lets everything run and returns when the kernel shows it so.
+	resume(ctx context.Context) (inject.Effect, error)
+	// release closes every handle; what is still stopped runs on.
+	release()
 }
 
-// Inject stops the processes of the plan, parents first, and then whatever they
-// forked meanwhile, until nothing new appears. It returns when every thread is in
-// state T. A member of the tree that has ended is left out; the root is not.
+// held is what this process has in effect for one plan.
+type held struct {
+	grip
+	stutter *stutter // nil: one pause
+}
+
+// Inject stops what the plan names and returns when it is seen stopped. With a
+// stutter that is the first stop of many.
 func (f *Fault) Inject(ctx context.Context, p inject.Plan) (inject.Effect, error) {
 	fail := func(err error) (inject.Effect, error) { return inject.Effect{}, fmt.Errorf("inject pause: %w", err) }
 	u, err := decodeUndo(p.Undo)
 	if err != nil {
 		return fail(err)
 	}
+	var params Params
+	if err := json.Unmarshal(p.Spec.Params, &params); err != nil {
+		return fail(fmt.Errorf("params: %w", err))
+	}
 	if err := p.SameBoot(); err != nil {
 		return fail(err)
 	}
-	h := &held{}
+	h := &held{grip: f.newGrip(p.ID, u)}
 	f.mu.Lock()
 	if f.plans[p.ID] != nil {
 		f.mu.Unlock()
@@ -41,98 +62,35 @@ func (f *Fault) Inject(ctx context.Context, p inject.Plan) (inject.Effect, error
 	f.plans[p.ID] = h // from the first signal on, Revert knows it
 	f.mu.Unlock()
 
+	e, err := stopOnce(ctx, h.grip)
+	if err != nil {
+		return fail(err)
+	}
+	if params.Period > 0 {
+		h.stutter = startStutter(h.grip, params)
+		e.Seen += fmt.Sprintf("; from now on for %v of every %v", params.still(), params.Period)
+	}
+	return e, nil
+}
+
+func (f *Fault) newGrip(id string, u undo) grip {
+	switch u.Method {
+	case MethodFreezer:
+		return &frozen{id: id, undo: u}
+	case MethodPtrace:
+		return &herd{fault: f, id: id, undo: u, way: &tracing{}}
+	default:
+		return &herd{fault: f, id: id, undo: u, way: &signalling{wires: map[inject.Process]*signalled{}}}
+	}
+}
+
+func stopOnce(ctx context.Context, g grip) (inject.Effect, error) {
 	ctx, cancel := context.WithTimeout(ctx, stopWait)
 	defer cancel()
-	seen := map[int]bool{}
-	next := u.Processes
-	for first := true; len(next) > 0; first = false {
-		for i, proc := range next {
-			seen[proc.PID] = true
-			err := f.stop(p.ID, h, proc)
-			if errors.Is(err, inject.ErrGone) && (!first || i > 0) {
-				continue
-			}
-			if err != nil {
-				return fail(err)
-			}
-		}
-		for _, t := range h.targets {
-			if err := t.waitStopped(ctx); err != nil {
-				return fail(err)
-			}
-		}
-		if !u.Tree {
-			break
-		}
-		if next, err = newDescendants(ctx, h, seen); err != nil {
-			return fail(err)
-		}
+	if err := g.stop(ctx); err != nil {
+		return inject.Effect{}, err
 	}
-	return stoppedEffect(h)
-}
-
-func newDescendants(ctx context.Context, h *held, seen map[int]bool) ([]inject.Process, error) {
-	var out []inject.Process
-	for _, t := range h.targets {
-		kids, err := inject.Children(ctx, t.PID)
-		if err != nil {
-			return nil, err
-		}
-		for _, pid := range kids {
-			if seen[pid] {
-				continue
-			}
-			if s, err := inject.ReadStat(pid); err == nil && !s.Dead() {
-				out = append(out, inject.Process{PID: pid, StartTime: s.StartTime})
-			}
-		}
-	}
-	return out, nil
-}
-
-// stop claims, wires and signals one process.
-func (f *Fault) stop(id string, h *held, p inject.Process) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if other, taken := f.owner[p]; taken {
-		return fmt.Errorf("process %d is paused by fault %s: %w", p.PID, other, inject.ErrRefused)
-	}
-	t, err := wire(p)
-	if err != nil {
-		return err
-	}
-	s, err := inject.ReadStat(p.PID)
-	if err == nil && s.Stopped() {
-		err = fmt.Errorf("process %d (%s) is stopped already: %w", p.PID, s.Comm, inject.ErrRefused)
-	}
-	if err == nil {
-		err = t.signal(unix.SIGSTOP)
-	}
-	if err != nil {
-		t.close()
-		return err
-	}
-	h.last = inject.Now()
-	f.owner[p] = id
-	h.targets = append(h.targets, t)
-	return nil
-}
-
-// stoppedEffect looks once more: what was stopped first may have been killed.
-func stoppedEffect(h *held) (inject.Effect, error) {
-	n := 0
-	for _, t := range h.targets {
-		switch stopped, _, err := t.state(); {
-		case err != nil:
-			return inject.Effect{}, fmt.Errorf("inject pause: %w", err)
-		case stopped:
-			n++
-		}
-	}
-	if n == 0 {
-		return inject.Effect{}, fmt.Errorf("inject pause: every process ended: %w", inject.ErrGone)
-	}
-	return inject.Effect{Seen: fmt.Sprintf("%d of %d processes in state T", n, len(h.targets)), Count: n, Since: h.last}, nil
+	return g.seen()
 }
 
 // ticksNow is the time since boot in clock ticks, as field 22 counts it. Linux

@@ -1,12 +1,15 @@
-// Package pause stops a process tree with SIGSTOP, as a long garbage collection
-// or a suspended machine stops it.
+// Package pause stops a process tree as a long garbage collection or a suspended
+// machine stops it: with SIGSTOP, by ptrace, or a whole systemd unit or container
+// by the freezer of its cgroup.
 //
 // It is not exactly that: after the resume, epoll_wait and friends return EINTR,
 // and CLOCK_MONOTONIC has run on (in a suspended machine it has not).
 //
-// A stopped process would stay stopped for ever if whoever stopped it died.
-// Therefore each one is tied to a pipe by which the kernel itself resumes it when
-// this process is gone; see wire.
+// A stopped process would stay stopped for ever if whoever stopped it died. With
+// SIGSTOP each one is tied to a pipe by which the kernel itself resumes it when
+// this process is gone; see wire. What is traced runs on when its tracer dies. The
+// freezer outlives everybody: a frozen cgroup bears the plan's mark, and whoever
+// recovers the journal thaws it.
 package pause
 
 import (
@@ -14,8 +17,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
-	"time"
 
 	"github.com/lockaudit/lockaudit/inject"
 	"github.com/lockaudit/lockaudit/inject/target"
@@ -25,31 +28,6 @@ import (
 
 // Kind is the word for this fault in an order.
 const Kind = "pause"
-
-// stopWait is how long all threads may take to stop. A thread in uninterruptible
-// sleep (a hung disk or NFS mount) stops only once that ends.
-const stopWait = 2 * time.Second
-
-// Params name the target, by PID or by Target.
-type Params struct {
-	PID int `json:"pid,omitempty"`
-	// StartTime is /proc/PID/stat field 22. If it is 0, whatever runs under PID now
-	// is meant.
-	StartTime uint64 `json:"start_time,omitempty"`
-	// Target names it in another way.
-	Target target.Selector `json:"target,omitzero"`
-	// Tree takes in the descendants; default true.
-	Tree *bool `json:"tree,omitempty"`
-}
-
-// undo is what Revert needs.
-type undo struct {
-	Processes []inject.Process `json:"processes"`
-	Tree      bool             `json:"tree"`
-	// Since is when the plan was made, in clock ticks since boot: a descendant that
-	// is younger than it was stopped by this plan and not named in it.
-	Since uint64 `json:"since"`
-}
 
 // Fault is the pause. The zero value is not ready; use New.
 type Fault struct {
@@ -76,7 +54,7 @@ func (*Fault) Support() (bool, string) {
 	return true, ""
 }
 
-// Prepare finds the tree and refuses what must not be stopped.
+// Prepare finds the processes and refuses what must not be stopped.
 func (f *Fault) Prepare(ctx context.Context, s inject.Spec) (inject.Plan, error) {
 	fail := func(err error) (inject.Plan, error) { return inject.Plan{}, fmt.Errorf("prepare pause: %w", err) }
 	if s.For <= 0 {
@@ -86,37 +64,25 @@ func (f *Fault) Prepare(ctx context.Context, s inject.Spec) (inject.Plan, error)
 	if err != nil {
 		return fail(fmt.Errorf("params: %w", err))
 	}
-	if !p.Target.IsZero() {
-		t, err := target.Resolve(ctx, p.Target)
-		if err != nil {
-			return fail(err)
-		}
-		p.PID, p.StartTime = t.PID, t.StartTime
+	if p.Period > s.For {
+		return fail(fmt.Errorf("params: a period of %v in a fault of %v: %w", p.Period, s.For, inject.ErrRefused))
 	}
 	boot, err := inject.BootID()
 	if err != nil {
 		return fail(err)
 	}
-	u := undo{Tree: p.Tree == nil || *p.Tree, Since: ticksNow()}
-	ps, err := members(ctx, p, u.Tree)
-	if err != nil {
-		return fail(err)
-	}
 	plan := inject.Plan{Spec: s, BootID: boot}
-	protected, err := inject.NewProtected()
+	u := undo{Method: p.Method, Tree: p.Tree == nil || *p.Tree, Since: ticksNow()}
+	if p.Method == MethodFreezer {
+		err = prepareFreezer(ctx, p, &u, &plan)
+	} else {
+		err = prepareTree(ctx, p, &u, &plan)
+	}
 	if err != nil {
 		return fail(err)
 	}
-	for i, m := range ps {
-		err := stoppable(m, protected)
-		if i > 0 && errors.Is(err, inject.ErrGone) {
-			continue // a descendant that was short
-		}
-		if err != nil {
-			return fail(err)
-		}
-		u.Processes = append(u.Processes, m.Process)
-		plan.Objects = append(plan.Objects, fmt.Sprintf("process %d (%s) started at tick %d: SIGSTOP", m.PID, m.Comm, m.Process.StartTime))
+	if p.Period > 0 {
+		plan.Objects = append(plan.Objects, fmt.Sprintf("stopped for %v of every %v", p.still(), p.Period))
 	}
 	if plan.Undo, err = json.Marshal(u); err != nil {
 		return fail(err)
@@ -124,31 +90,48 @@ func (f *Fault) Prepare(ctx context.Context, s inject.Spec) (inject.Plan, error)
 	return plan, nil
 }
 
-func decodeParams(b []byte) (Params, error) {
-	var p Params
-	if err := inject.DecodeStrict(b, &p); err != nil {
-		return Params{}, err
+func prepareTree(ctx context.Context, p Params, u *undo, plan *inject.Plan) error {
+	if !p.Target.IsZero() {
+		t, err := target.Resolve(ctx, p.Target)
+		if err != nil {
+			return err
+		}
+		p.PID, p.StartTime = t.PID, t.StartTime
 	}
-	switch {
-	case p.Target.IsZero() && p.PID <= 0:
-		return Params{}, fmt.Errorf("pid is %d, and no other target is named", p.PID)
-	case p.Target.IsZero():
-		return p, nil
-	case p.PID != 0 || p.StartTime != 0:
-		return Params{}, errors.New("both pid and target are given")
+	ps, err := members(ctx, p, u.Tree)
+	if err != nil {
+		return err
 	}
-	return p, p.Target.Validate()
-}
-
-func decodeUndo(b []byte) (undo, error) {
-	var u undo
-	if err := inject.DecodeStrict(b, &u); err != nil {
-		return undo{}, fmt.Errorf("undo: %w", err)
+	protected, err := inject.NewProtected()
+	if err != nil {
+		return err
 	}
-	for _, p := range u.Processes {
-		if p.PID <= 1 || p.StartTime == 0 {
-			return undo{}, fmt.Errorf("undo: process %d started at tick %d", p.PID, p.StartTime)
+	allowed, act := signallable, "SIGSTOP"
+	if p.Method == MethodPtrace {
+		allowed, act = traceable, "stopped by ptrace"
+		if u.Guard, err = self(); err != nil {
+			return err
 		}
 	}
-	return u, nil
+	for i, m := range ps {
+		err := stoppable(m, protected)
+		if err == nil {
+			err = allowed(m)
+		}
+		if i > 0 && errors.Is(err, inject.ErrGone) {
+			continue // a descendant that was short
+		}
+		if err != nil {
+			return err
+		}
+		u.Processes = append(u.Processes, m.Process)
+		plan.Objects = append(plan.Objects, fmt.Sprintf("process %d (%s) started at tick %d: %s", m.PID, m.Comm, m.Process.StartTime, act))
+	}
+	return nil
+}
+
+// self names this process.
+func self() (inject.Process, error) {
+	s, err := inject.ReadStat(os.Getpid())
+	return inject.Process{PID: os.Getpid(), StartTime: s.StartTime}, err
 }

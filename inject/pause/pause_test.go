@@ -19,29 +19,44 @@ import (
 	"github.com/lockaudit/lockaudit/inject/pause"
 )
 
-func TestMain(m *testing.M) { injecttest.Main(m, func() inject.Fault { return pause.New() }) }
+func TestMain(m *testing.M) {
+	if os.Getenv(threadsRole) != "" {
+		manyThreads()
+	}
+	injecttest.Main(m, func() inject.Fault { return pause.New() })
+}
 
-func TestConformance(t *testing.T) {
-	injecttest.Run(t, injecttest.Subject{New: func() inject.Fault { return pause.New() }, Target: tree, KernelUndoes: true})
+func TestConformance(t *testing.T) { conform(t, tree(`{"pid":%d}`), true) }
+
+// conform runs the suite for one method.
+func conform(t *testing.T, target func(*testing.T) injecttest.Target, kernelUndoes bool) {
+	injecttest.Run(t, injecttest.Subject{New: func() inject.Fault { return pause.New() }, Target: target, KernelUndoes: kernelUndoes})
 }
 
 // tree is a process with two children, of which one has a child.
-func tree(t *testing.T) injecttest.Target {
-	root, pids := startTree(t)
-	return injecttest.Target{
-		Params:   params(root.Process.Pid),
-		Snapshot: func() string { return states(pids) },
-		Remove: func() {
-			killAll(root, pids)
-		},
+func tree(params string) func(*testing.T) injecttest.Target {
+	return func(t *testing.T) injecttest.Target {
+		root, pids := startTree(t)
+		return injecttest.Target{
+			Params:   json.RawMessage(fmt.Sprintf(params, root.Process.Pid)),
+			Snapshot: func() string { return states(pids) },
+			Remove: func() {
+				killAll(root, pids)
+			},
+		}
 	}
 }
 
 func startTree(t *testing.T) (*exec.Cmd, []int) {
 	t.Helper()
+	return startTreeWith(t, &syscall.SysProcAttr{Setpgid: true})
+}
+
+func startTreeWith(t *testing.T, attr *syscall.SysProcAttr) (*exec.Cmd, []int) {
+	t.Helper()
 	script := `sleep 1000 & echo $!; sh -c 'sleep 1000 & echo $!; wait' & echo $!; wait`
 	cmd := exec.Command("sh", "-c", script)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = attr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

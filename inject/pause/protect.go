@@ -18,7 +18,7 @@ func stoppable(m member, protected inject.Protected) error {
 	if m.Stopped() {
 		return fmt.Errorf("process %d (%s) is stopped already, and not by us: %w", m.PID, m.Comm, inject.ErrRefused)
 	}
-	return signallable(m)
+	return nil
 }
 
 // signallable checks that we may signal the target, and that the kernel may do so

@@ -5,21 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"time"
 
 	"github.com/lockaudit/lockaudit/inject"
 
 	"golang.org/x/sys/unix"
 )
 
-// resumeWait is how long a resumed process may be seen in state T. It leaves that
-// state within the signal; only somebody else's SIGSTOP keeps it there.
-const resumeWait = time.Second
-
 // Revert resumes what the plan stopped and reads back that it runs. In the
-// process that injected the plan, these are exactly the processes it stopped; in
-// another one, those that the plan names, and their descendants that are younger
-// than the plan and stopped. A process held by another plan is left alone.
+// process that injected the plan, this is exactly what it stopped; in another
+// one, what the plan names, and with a tree those descendants that are younger
+// than the plan and stopped. What is held by another plan is left alone.
 func (f *Fault) Revert(ctx context.Context, p inject.Plan) (inject.Effect, error) {
 	fail := func(err error) (inject.Effect, error) { return inject.Effect{}, fmt.Errorf("revert pause: %w", err) }
 	f.mu.Lock()
@@ -32,33 +27,23 @@ func (f *Fault) Revert(ctx context.Context, p inject.Plan) (inject.Effect, error
 		}
 		return e, nil
 	}
-	// First the signal, everything else afterwards: this is the end of the pause.
-	var errs []error
-	for _, t := range h.targets {
-		if err := t.signal(unix.SIGCONT); err != nil && !errors.Is(err, inject.ErrGone) {
-			errs = append(errs, err)
-		}
+	stops := ""
+	if h.stutter != nil {
+		stops = h.stutter.end()
 	}
-	procs := make([]inject.Process, 0, len(h.targets))
-	for _, t := range h.targets {
-		procs = append(procs, t.Process)
-	}
-	e, err := running(ctx, procs)
-	if err := errors.Join(append(errs, err)...); err != nil {
+	e, err := h.resume(ctx)
+	if err != nil {
 		return fail(err)
 	}
+	h.release()
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, t := range h.targets {
-		delete(f.owner, t.Process)
-		t.close()
-	}
 	delete(f.plans, p.ID)
+	f.mu.Unlock()
+	e.Seen = stops + e.Seen
 	return e, nil
 }
 
-// recover works from the plan alone. The kernel has resumed the processes when
-// their keeper died; the signal is for the moment before that has happened.
+// recover works from the plan alone.
 func (f *Fault) recover(ctx context.Context, p inject.Plan) (inject.Effect, error) {
 	u, err := decodeUndo(p.Undo)
 	if err != nil {
@@ -69,6 +54,9 @@ func (f *Fault) recover(ctx context.Context, p inject.Plan) (inject.Effect, erro
 	} else if err != nil {
 		return inject.Effect{}, err
 	}
+	if u.Method == MethodFreezer {
+		return thaw(ctx, p.ID, u.Group)
+	}
 	procs := u.Processes
 	if u.Tree {
 		more, err := f.strays(ctx, u)
@@ -78,15 +66,25 @@ func (f *Fault) recover(ctx context.Context, p inject.Plan) (inject.Effect, erro
 		procs = append(procs, more...)
 	}
 	var mine []inject.Process
-	var errs []error
 	for _, proc := range procs {
 		f.mu.Lock()
 		_, other := f.owner[proc]
 		f.mu.Unlock()
-		if other {
-			continue
+		if !other {
+			mine = append(mine, proc)
 		}
-		mine = append(mine, proc)
+	}
+	if u.Method == MethodPtrace {
+		return untrace(ctx, mine, u.Guard)
+	}
+	return carryOn(ctx, mine)
+}
+
+// carryOn resumes what was stopped by SIGSTOP. The kernel has done so when their
+// keeper died; the signal is for the moment before that has happened.
+func carryOn(ctx context.Context, procs []inject.Process) (inject.Effect, error) {
+	var errs []error
+	for _, proc := range procs {
 		fd, err := proc.Open()
 		if err == nil {
 			err = (&signalled{Process: proc, pidfd: fd}).signal(unix.SIGCONT)
@@ -96,7 +94,35 @@ func (f *Fault) recover(ctx context.Context, p inject.Plan) (inject.Effect, erro
 			errs = append(errs, err)
 		}
 	}
-	e, err := running(ctx, mine)
+	e, err := running(ctx, procs)
+	return e, errors.Join(append(errs, err)...)
+}
+
+// untrace has the guard of the plan let go, if it still lives; the kernel did so
+// when it died.
+func untrace(ctx context.Context, procs []inject.Process, guard inject.Process) (inject.Effect, error) {
+	fd, err := guard.Open()
+	if errors.Is(err, inject.ErrGone) {
+		return released(ctx, procs, guard.PID)
+	}
+	if err != nil {
+		return inject.Effect{}, err
+	}
+	unix.Close(fd)
+	var errs []error
+	for _, p := range procs {
+		tracer, err := tracedBy(p.PID, guard.PID)
+		if err == nil && tracer != 0 {
+			err = ring(guard.PID, tracer)
+		}
+		if err != nil && !notThere(err) {
+			errs = append(errs, fmt.Errorf("process %d is traced by process %d: %w", p.PID, guard.PID, err))
+		}
+	}
+	e, err := released(ctx, procs, guard.PID)
+	if err == nil {
+		return e, nil // a bell that could not be rung was that of a tracer at its end
+	}
 	return e, errors.Join(append(errs, err)...)
 }
 

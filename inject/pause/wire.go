@@ -17,6 +17,9 @@ type signalled struct {
 	inject.Process
 	pidfd    int
 	r, w, r2 int // the pipe; r2 is a second read end
+	// ordered: it has been sent SIGSTOP and no SIGCONT yet. others: somebody else
+	// has stopped it.
+	ordered, others bool
 }
 
 // wire ties the process to a pipe, so that the kernel resumes it when this
@@ -140,11 +143,6 @@ func (t *signalled) close() {
 	t.r, t.r2, t.w, t.pidfd = -1, -1, -1, -1
 }
 
-// state reports whether every living thread of the process is stopped, and
-// whether the process is gone. A thread group's leader may be dead while others
-// live.
-func (t *signalled) state() (stopped, gone bool, err error) { return threads(t.Process, true) }
-
 // threads looks at all threads of a process: with all, whether every living one
 // is stopped, otherwise whether any is.
 func threads(p inject.Process, all bool) (stopped, gone bool, err error) {
@@ -181,13 +179,6 @@ func threads(p inject.Process, all bool) (stopped, gone bool, err error) {
 		return false, true, nil
 	}
 	return still > 0 && (!all || still == living), false, nil
-}
-
-func (t *signalled) waitStopped(ctx context.Context) error {
-	return wait(ctx, func() (bool, error) {
-		stopped, gone, err := t.state()
-		return stopped || gone, err
-	}, fmt.Sprintf("process %d has threads that do not stop", t.PID))
 }
 
 // wait polls with 20 µs at first, because a stop takes about that long, and 1 ms
