@@ -40,7 +40,7 @@ var layers = map[string][]string{
 	"lab/vm/exec":  {"lab/vm/wire"},
 
 	"cmd/lockaudit":       {"*"},
-	"cmd/lockaudit-agent": {"agent", "inject"},
+	"cmd/lockaudit-agent": {"agent", "agent/trail", "inject"},
 	"cmd/locklab":         {"lab", "plan"},
 	"bench":               {"*"},
 }

@@ -200,11 +200,7 @@ func (g *guard) handle(ctx context.Context, o order) reply {
 func (g *guard) support() []Support {
 	var out []Support
 	for _, f := range g.order {
-		s := Support{Kind: f.Kind(), Supported: true}
-		if q, ok := f.(inject.Supporter); ok {
-			s.Supported, s.Why = q.Support()
-		}
-		out = append(out, s)
+		out = append(out, supportOf(f))
 	}
 	return out
 }

@@ -31,7 +31,7 @@ const (
 	// little more.
 	obeyWait = patience + grace
 	// haltLimit bounds a halt as a whole.
-	haltLimit = 3 * patience
+	haltLimit = 3*patience + 2*inject.MaxPatience
 )
 
 // HaltNode lets nothing more be injected on this node, and returns once everything
@@ -98,7 +98,7 @@ func quiet(ctx context.Context, stateDir string, faults []inject.Fault) ([]Recov
 		case len(q.left) == 0:
 			return q.byAgent(nil), killed, nil
 		}
-		if list := holders(stateDir); time.Since(start) > obeyWait || time.Since(start) > stoppedWait && anyStopped(list) {
+		if list := holders(stateDir); time.Since(start) > obeyWait+q.patience || time.Since(start) > stoppedWait && anyStopped(list) {
 			killed = append(killed, list...)
 			if err := endHolders(list); err != nil {
 				return fail(err)
@@ -118,6 +118,8 @@ type quietening struct {
 	seen map[string]leftover
 	ids  []string        // of seen, in the order in which they were
 	left map[string]bool // what is there now
+	// patience is how much longer the revert of one of them may take.
+	patience time.Duration
 }
 
 func (q *quietening) look() error {
@@ -127,6 +129,7 @@ func (q *quietening) look() error {
 		q.left[l.id] = true
 		if _, known := q.seen[l.id]; !known {
 			q.seen[l.id] = l
+			q.patience = max(q.patience, min(l.plan.Spec.Patience, inject.MaxPatience))
 			q.ids = append(q.ids, l.id)
 		}
 	}

@@ -144,7 +144,9 @@ type Hello struct {
 type Support struct {
 	Kind      string `json:"kind"`
 	Supported bool   `json:"supported"`
-	Why       string `json:"why,omitempty"`
+	// Answer tells a no from not to know.
+	Answer inject.Answer `json:"answer"`
+	Why    string        `json:"why,omitempty"`
 }
 
 // Fault is a fault in effect.

@@ -2,7 +2,6 @@ package audit
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -28,14 +27,9 @@ func (s *stage) Partition(ctx context.Context, node string, c probes.Cut) (histo
 	if err != nil {
 		return history.Fault{}, err
 	}
-	params, err := json.Marshal(struct {
-		Peers     []string `json:"peers"`
-		Ports     []int    `json:"ports,omitempty"`
-		Direction string   `json:"direction,omitempty"`
-		Protect   []string `json:"protect,omitempty"`
-	}{c.Peers, c.Ports, c.Direction, s.blast.protect})
+	params, err := partitionParams(c.Peers, c.Ports, c.Direction, s.blast.protect)
 	if err != nil {
-		return history.Fault{}, fmt.Errorf("encode partition: %w", err)
+		return history.Fault{}, err
 	}
 	f, err := s.blast.order(ctx, conn, node, inject.Spec{Kind: partition, For: c.For, Params: params}, false)
 	switch {

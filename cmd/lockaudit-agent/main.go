@@ -21,7 +21,7 @@ import (
 // version is set by the linker.
 var version = "dev"
 
-const usage = `Usage: lockaudit-agent [--allow-commands] [--allow-node-clock] [heal | list | version]
+const usage = `Usage: lockaudit-agent [flags] [heal | halt | resume | log | doctor | list | version]
 
 The node agent of lockaudit. Without an argument it takes orders, one JSON
 object a line, on stdin, and answers on stdout. At the end of its input it
@@ -38,24 +38,44 @@ Flags:
                      networks, and run nothing of their own as its user
   --allow-node-clock  orders may disturb the clock of this machine, which
                      everything on it sees
+  --max-for 60s      no fault on this node lasts longer, whatever a plan says
+                     (default 1h)
+  --max-faults 4     no more are in effect at once (default 1024)
 
 Commands:
   heal      revert whatever an agent left on this node, and say what was seen
             afterwards; needs nothing but the state directory
+  halt      revert everything that is in effect, also that of a running agent, and
+            let nothing be injected until resume; --reason WORDS says why, and
+            --reason - reads them from stdin
+  resume    take the halt away
+  log       show who ordered what on this node, when, and how it went; --verify
+            checks that no record was changed, and -n 20 shows the newest 20
+  doctor    look only: what can be injected here, is the node halted, was
+            something left behind?
   list      show the faults in this node's journal
   version   print the version
 
+-f json behind heal, halt, resume, log and doctor prints JSON.
+
 Environment:
+  LOCKAUDIT_LOG     the directory of the log; else /var/log/lockaudit-agent for
+                    root, and log beside the state for anybody else
+  LOCKAUDIT_MAX_FOR, LOCKAUDIT_MAX_FAULTS
+                    as the flags; the stricter of both holds
   LOCKAUDIT_STATE   the state directory; else /run/lockaudit-agent for root
                     and lockaudit-agent in $XDG_RUNTIME_DIR, or else in
                     ~/.local/state, for anybody else
 
 Examples:
   sudo lockaudit-agent heal
+  sudo lockaudit-agent halt --reason "shop is down"
+  sudo lockaudit-agent log --verify
   LOCKAUDIT_STATE=/run/lab/a lockaudit-agent list
 
 Exit status:
   0   nothing remains in effect
+  1   log --verify: a record is not what was written
   3   it could not run
   4   a fault may remain; what and where is on stderr
   64  wrong usage
@@ -78,11 +98,14 @@ func run(ctx context.Context, args []string, in *os.File, out, log io.Writer) in
 	var o all.Options
 	fs.BoolVar(&o.Commands, "allow-commands", false, "")
 	fs.BoolVar(&o.NodeClock, "allow-node-clock", false, "")
+	var limits agent.Limits
+	fs.DurationVar(&limits.For, "max-for", 0, "")
+	fs.IntVar(&limits.Faults, "max-faults", 0, "")
 	switch err := fs.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprint(out, usage)
 		return 0
-	case err != nil || fs.NArg() > 1:
+	case err != nil || limits.For < 0 || limits.Faults < 0 || fs.NArg() > 1 && !takesFlags(fs.Arg(0)):
 		fmt.Fprint(log, usage)
 		return 64
 	}
@@ -95,11 +118,12 @@ func run(ctx context.Context, args []string, in *os.File, out, log io.Writer) in
 		if terminal(in) {
 			fmt.Fprintln(log, "lockaudit-agent: waiting for orders on stdin; ctrl-D ends it, --help says more")
 		}
-		return fail(log, agent.Serve(ctx, in, out, agent.Options{Version: version, StateDir: dir, Guard: guardCommand(o)}))
+		return fail(log, agent.Serve(ctx, in, out, agent.Options{Version: version, StateDir: dir, Guard: guardCommand(o), Limits: limits}))
 	case "guard":
 		return fail(log, agent.Guard(ctx, in, out, agent.GuardOptions{StateDir: dir, Faults: all.Faults(o)}))
-	case "heal":
-		return heal(ctx, dir, out, log)
+	case "heal", "halt", "resume", "log", "doctor":
+		n := node{dir: dir, limits: limits, faults: all.Faults(o), in: in, out: out, log: log}
+		return n.command(ctx, fs.Arg(0), fs.Args()[1:])
 	case "list":
 		plans, err := agent.Journaled(dir)
 		for _, p := range plans {
@@ -129,17 +153,6 @@ func guardCommand(o all.Options) []string {
 	return append(argv, "guard")
 }
 
-func heal(ctx context.Context, dir string, out, log io.Writer) int {
-	done, err := agent.Heal(ctx, dir, all.Faults(all.Options{}))
-	for _, r := range done {
-		fmt.Fprintf(out, "%s  %s  %s: %s\n", r.ID, r.Kind, r.Outcome, r.Effect.Seen+r.Err)
-	}
-	if len(done) == 0 && err == nil {
-		fmt.Fprintln(out, "nothing to heal in "+dir)
-	}
-	return fail(log, err)
-}
-
 // fail prints an error, if there is one, and returns the exit status.
 func fail(log io.Writer, err error) int {
 	if err == nil {
@@ -151,7 +164,7 @@ func fail(log io.Writer, err error) int {
 		fmt.Fprintln(log, "hint: a fault may remain; run lockaudit-agent heal")
 		return 4
 	case errors.Is(err, agent.ErrBusy):
-		fmt.Fprintln(log, "hint: end that agent, which reverts its faults; if it hangs, kill -9 it and run this again")
+		fmt.Fprintln(log, "hint: end that agent, which reverts its faults, or run lockaudit-agent halt, which has it revert and inject nothing more")
 	}
 	return 3
 }

@@ -1,21 +1,18 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os/exec"
 
 	"github.com/lockaudit/lockaudit/agent"
-	"github.com/lockaudit/lockaudit/audit"
 	"github.com/lockaudit/lockaudit/inject/all"
-	"github.com/lockaudit/lockaudit/plan"
 	"github.com/spf13/cobra"
 )
 
 func healCommand() *cobra.Command {
-	var state string
+	var state, format string
+	var nodes nodeFlags
 	cmd := &cobra.Command{
 		Use:   "heal [PLAN]",
 		Short: "Revert whatever an agent left behind, and look whether it is gone",
@@ -25,25 +22,23 @@ runs lockaudit-agent heal on every node of the plan that an audit uses.
 
 An agent heals by itself when its input ends, when its deadline passes, and when
 it is next started; this command is for looking, and for the case that all of
-that was prevented.
+that was prevented. Where an agent is at work it is left alone; lockaudit halt has
+it revert at once.
 
-` + exitHelp,
+` + haltExit,
 		Example: `  lockaudit heal
   sudo lockaudit heal
-  lockaudit heal plan.yaml`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 1 {
-				return exactly(1, "at most one PLAN")(cmd, args)
-			}
-			return nil
-		},
+  lockaudit heal plan.yaml
+  lockaudit heal plan.yaml --node app-a`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
-				return healPlan(cmd, args[0])
+				return ordered(cmd, args, nodes, format, "", []string{"heal"}, exitFaultRemains)
 			}
 			return healHere(cmd, state)
 		},
 	}
+	nodes.bind(cmd)
+	cmd.Flags().StringVarP(&format, "format", "f", "text", "text or json, for the nodes of a plan")
 	cmd.Flags().StringVar(&state, "state", "", "the agent's state directory (default: the one that an agent of this user has)")
 	return cmd
 }
@@ -77,35 +72,4 @@ func printRecovered(w io.Writer, r agent.Recovered) {
 		return
 	}
 	fmt.Fprintf(w, "%s  %s  %s: %s\n", r.ID, r.Kind, r.Outcome, r.Effect.Seen)
-}
-
-// healPlan runs the agent's own heal on each node; every node is tried whatever
-// the others answer.
-func healPlan(cmd *cobra.Command, path string) error {
-	p, _, err := plan.Load(path)
-	if err != nil {
-		return couldNotRun(err)
-	}
-	worst := exitOK
-	for _, n := range p.ClientNodes() {
-		argv := append(audit.AgentCommand(n).Argv, "heal")
-		fmt.Fprintf(cmd.OutOrStdout(), "%s:\n", n.Name)
-		ctx, cancel := context.WithTimeout(cmd.Context(), reachLimit)
-		heal := exec.CommandContext(ctx, argv[0], argv[1:]...)
-		heal.Stdout, heal.Stderr = cmd.OutOrStdout(), cmd.ErrOrStderr()
-		err := heal.Run()
-		cancel()
-		var ended *exec.ExitError
-		switch {
-		case errors.As(err, &ended) && ended.ExitCode() == exitFaultRemains:
-			worst = exitFaultRemains
-		case err != nil:
-			printError(cmd.ErrOrStderr(), fmt.Errorf("heal node %s: %w", n.Name, err))
-			worst = worse(worst, exitCouldNotRun)
-		}
-	}
-	if worst != exitOK {
-		return exit{status: worst}
-	}
-	return nil
 }

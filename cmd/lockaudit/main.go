@@ -112,7 +112,7 @@ rows, and lock clients that it started itself.`,
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		auditCommand(), planCommand(), inspectCommand(), judgeCommand(), reportCommand(), diffCommand(),
-		injectCommand(), healCommand(), doctorCommand(), clientCommand(),
+		injectCommand(), haltCommand(), resumeCommand(), healCommand(), agentLogCommand(), doctorCommand(), clientCommand(),
 	)
 	return root
 }

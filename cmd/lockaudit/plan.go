@@ -1,10 +1,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
+	"github.com/lockaudit/lockaudit/agent"
 	"github.com/lockaudit/lockaudit/audit"
 	"github.com/lockaudit/lockaudit/plan"
 	"github.com/lockaudit/lockaudit/probes"
@@ -13,12 +16,29 @@ import (
 
 func planCommand() *cobra.Command {
 	var o audit.Options
+	var resolve bool
 	cmd := &cobra.Command{
 		Use:   "plan PLAN",
 		Short: "Dry run: every fault, node, object and duration that an audit would use",
 		Long: `Parses and checks the plan and prints what lockaudit audit would do with it,
-probe by probe. No node is contacted.`,
+probe by probe. No node is contacted, so that it needs none and can be read in a
+review.
+
+With --resolve it goes on to ask: it starts the agent on each node, as an audit
+does, has it prepare every fault, which changes nothing, and prints the exact
+processes and kernel objects that each would touch (pids, tables, interfaces,
+addresses), and what the agent would refuse. Lock clients are started by the audit
+itself, so their pids are not known before. An agent that starts heals what an
+earlier one left behind; lockaudit doctor only looks.
+
+Exit status:
+  0   the plan can be carried out, as far as was looked
+  3   it is wrong or refused for safety; with --resolve: a node could not be
+      reached, or an agent would refuse or cannot do one of the faults
+  4   with --resolve: the end of an agent did not confirm that nothing is in effect
+  64  the command line is wrong`,
 		Example: `  lockaudit plan plan.yaml
+  lockaudit plan plan.yaml --resolve
   lockaudit plan plan.yaml --probes pause-holder-past-ttl --trials 10`,
 		Args: exactly(1, "PLAN"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -31,9 +51,13 @@ probe by probe. No node is contacted.`,
 				return couldNotRun(err)
 			}
 			printPlan(cmd, p, s)
+			if resolve {
+				return printResolved(cmd, p, s)
+			}
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&resolve, "resolve", false, "ask the agents for the exact processes and kernel objects")
 	cmd.Flags().StringSliceVar(&o.Probes, "probes", nil, "probes to run, by name (default: the plan's)")
 	cmd.Flags().IntVar(&o.Trials, "trials", 0, "how often each probe is repeated (default: the plan's)")
 	return cmd
@@ -52,7 +76,7 @@ func printPlan(cmd *cobra.Command, p *plan.Plan, s audit.Schedule) {
 	} else {
 		fmt.Fprintf(out, "  resource   none: fencing cannot be tested\n")
 	}
-	fmt.Fprintf(out, "  no fault lasts longer than %s\n\n", p.Safety.MaxFault)
+	printSafety(out, p)
 	fmt.Fprintln(out, "agents would be started on:")
 	onLockNodes := slices.ContainsFunc(s.Probes, func(p probes.Probe) bool { return p.OnLockNodes })
 	for _, n := range p.Nodes {
@@ -68,6 +92,66 @@ func printPlan(cmd *cobra.Command, p *plan.Plan, s audit.Schedule) {
 		}
 	}
 	fmt.Fprintln(out, "\nThe canary names end in random characters that differ from run to run.")
+}
+
+// printSafety prints the limits that the plan sets.
+func printSafety(out io.Writer, p *plan.Plan) {
+	s := p.Safety
+	if s.Allows(plan.AllowLongFaults) {
+		fmt.Fprintln(out, "  a fault lasts as long as its probe needs (allowed: long-faults)")
+	} else {
+		fmt.Fprintf(out, "  no fault lasts longer than %s\n", s.MaxFault)
+	}
+	if s.MaxFaults > 0 {
+		fmt.Fprintf(out, "  at most %d faults at once\n", s.MaxFaults)
+	}
+	if n := s.MaxNodes.Of(len(p.Nodes)); n < len(p.Nodes) {
+		fmt.Fprintf(out, "  at most %d of %d nodes at once\n", n, len(p.Nodes))
+	}
+	for _, c := range s.StopIf {
+		fmt.Fprintf(out, "  stops if this fails   %s (looked at every second)\n", c)
+	}
+	if len(s.Protect) > 0 {
+		fmt.Fprintf(out, "  never cut off   %s\n", strings.Join(s.Protect, ", "))
+	}
+	for _, o := range s.Allow {
+		fmt.Fprintf(out, "  allowed by name   %s\n", o)
+	}
+	fmt.Fprintln(out)
+}
+
+// printResolved prints what each fault would touch, as the agents say.
+func printResolved(cmd *cobra.Command, p *plan.Plan, s audit.Schedule) error {
+	out := cmd.OutOrStdout()
+	fmt.Fprintln(out, "\nwhat each fault would touch, as the agents say (nothing was changed):")
+	probe, group, refused := "", "", 0
+	err := audit.Resolve(cmd.Context(), p, s, func(r audit.Resolved) {
+		if r.Probe != probe {
+			probe, group = r.Probe, ""
+			fmt.Fprintf(out, "\n%s\n", probe)
+		}
+		if r.Demand.Together != group {
+			group = r.Demand.Together
+			fmt.Fprintf(out, "  %s, as if the first lock node led\n", group)
+		}
+		fmt.Fprintf(out, "  - %s\n", r.Demand)
+		for _, o := range r.Objects {
+			fmt.Fprintf(out, "      %s\n", o)
+		}
+		if r.Err != nil {
+			refused++
+			fmt.Fprintf(out, "      not possible: %s\n", oneLine(r.Err))
+		}
+	})
+	switch {
+	case errors.Is(err, agent.ErrRevertFailed):
+		return exit{exitFaultRemains, err}
+	case err != nil:
+		return couldNotRun(err)
+	case refused > 0:
+		return couldNotRun(hinted{fmt.Errorf("resolve plan: %d of its faults are not possible", refused), "lockaudit doctor PLAN says what each node can do"})
+	}
+	return nil
 }
 
 func times(n int) string {

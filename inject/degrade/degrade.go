@@ -53,6 +53,9 @@ func (f *Fault) Support() (bool, string) {
 	return true, ""
 }
 
+// Ask implements inject.Asker.
+func (f *Fault) Ask() error { return f.supported() }
+
 // undo is what Revert needs besides the plan's id.
 type undo struct {
 	Namespace netns.Ref `json:"namespace"`

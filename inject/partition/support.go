@@ -43,6 +43,15 @@ func (f *Fault) Support() (bool, string) {
 	return true, strings.Join(why, "; ")
 }
 
+// Ask implements inject.Asker.
+func (f *Fault) Ask() error {
+	m, err := ask(f.owner)
+	if err == nil {
+		err = m.missing
+	}
+	return err
+}
+
 // means is what Support found, which every agent asks first: to roll back a try
 // takes the kernel 10 ms and more.
 func (f *Fault) means() (means, error) {

@@ -1,0 +1,134 @@
+package audit
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/lockaudit/lockaudit/agent"
+	"github.com/lockaudit/lockaudit/inject"
+	"github.com/lockaudit/lockaudit/plan"
+	"github.com/lockaudit/lockaudit/probes"
+)
+
+// Resolved is what one fault of an audit would touch.
+type Resolved struct {
+	Probe  string
+	Demand probes.Demand
+	// Objects are the processes and kernel objects, in the words of the node's agent.
+	Objects []string
+	// Err says why the agent would not do it, or could not be asked.
+	Err error
+}
+
+// Resolve has the agents prepare every fault of a schedule, which changes nothing,
+// and calls each with what it would touch, in the order of an audit.
+func Resolve(ctx context.Context, p *plan.Plan, s Schedule, each func(Resolved)) (err error) {
+	peers(ctx, p, &s.Params, resolve)
+	protect, err := protected(ctx, p, resolve)
+	if err != nil {
+		return err
+	}
+	r := resolver{plan: p, protect: protect, conns: map[string]*agent.Conn{}, failed: map[string]error{}}
+	defer func() { err = errors.Join(err, r.close()) }()
+	for _, probe := range s.Probes {
+		if probe.Demands == nil {
+			continue
+		}
+		for _, d := range probe.Demands(s.Params) {
+			objects, err := r.prepare(ctx, d)
+			each(Resolved{probe.Name, d, objects, err})
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+		}
+	}
+	return nil
+}
+
+// resolver holds the agents that were asked, and why others could not be.
+type resolver struct {
+	plan    *plan.Plan
+	protect []string
+	conns   map[string]*agent.Conn
+	failed  map[string]error
+}
+
+func (r resolver) prepare(ctx context.Context, d probes.Demand) ([]string, error) {
+	conn, err := r.dial(ctx, d.Node)
+	if err != nil {
+		return nil, err
+	}
+	if d.Client != "" {
+		return []string{fmt.Sprintf("the process tree of lock client %s, which the agent starts in the audit: pids are known then", d.Client)}, nil
+	}
+	params := json.RawMessage(d.Params)
+	if d.Kind == partition {
+		all := d.Cut.Peers
+		for _, node := range d.PeerNodes {
+			peer, err := r.dial(ctx, node)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, peer.Hello().Addresses...)
+		}
+		if params, err = partitionParams(all, d.Cut.Ports, d.Cut.Direction, r.protect); err != nil {
+			return nil, err
+		}
+	}
+	if params == nil {
+		return []string{"the target is known in the audit"}, nil
+	}
+	limited, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	prepared, err := conn.Prepare(limited, inject.Spec{Kind: d.Kind, For: d.For, Params: params})
+	return prepared.Objects, err
+}
+
+// dial reaches a node once, also if it fails.
+func (r resolver) dial(ctx context.Context, node string) (*agent.Conn, error) {
+	if c, err := r.conns[node], r.failed[node]; c != nil || err != nil {
+		return c, err
+	}
+	for _, n := range r.plan.Nodes {
+		if n.Name != node {
+			continue
+		}
+		limited, cancel := context.WithTimeout(ctx, reachLimit)
+		defer cancel()
+		cmd := AgentCommand(n)
+		cmd.Caller = agent.Caller{Plan: r.plan.Name}
+		c, err := agent.Dial(limited, cmd, nil)
+		if err != nil {
+			err = fmt.Errorf("agent on node %s %w: %w", node, ErrUnreachable, err)
+			r.failed[node] = err
+			return nil, err
+		}
+		r.conns[node] = c
+		return c, nil
+	}
+	return nil, fmt.Errorf("reach agent: the plan has no node %q", node)
+}
+
+func (r resolver) close() error {
+	var errs []error
+	for _, c := range r.conns {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// partitionParams are the parameters of a partition.
+func partitionParams(peers []string, ports []int, direction string, protect []string) (json.RawMessage, error) {
+	b, err := json.Marshal(struct {
+		Peers     []string `json:"peers"`
+		Ports     []int    `json:"ports,omitempty"`
+		Direction string   `json:"direction,omitempty"`
+		Protect   []string `json:"protect,omitempty"`
+	}{peers, ports, direction, protect})
+	if err != nil {
+		return nil, fmt.Errorf("encode partition: %w", err)
+	}
+	return b, nil
+}
