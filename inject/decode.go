@@ -1,27 +1,15 @@
 package inject
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
+
+	"github.com/lockaudit/lockaudit/strict"
 )
 
 // DecodeStrict decodes one JSON value and refuses unknown fields and anything
 // behind it: in orders and journals a field that is ignored is a limit that does
 // not hold.
-func DecodeStrict(b []byte, v any) error {
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		return err
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return errors.New("data after the object")
-	}
-	return nil
-}
+func DecodeStrict(b []byte, v any) error { return strict.Decode(b, v) }
 
 // SameBoot fails with ErrGone if the plan was made before the machine last
 // started: its pids, tables and handles mean nothing any more, or something else.

@@ -1,11 +1,7 @@
 package resources
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"strings"
 )
 
@@ -54,21 +50,4 @@ func Below(a, b string) bool {
 		return len(a) < len(b)
 	}
 	return a < b
-}
-
-// DecodeOptions decodes a target's own options into a kind's struct and refuses
-// what the struct does not know. No options leave into as it is.
-func DecodeOptions(raw json.RawMessage, into any) error {
-	if len(bytes.TrimSpace(raw)) == 0 {
-		return nil
-	}
-	decoder := json.NewDecoder(bytes.NewReader(raw))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(into); err != nil {
-		return fmt.Errorf("decode options: %w: %w", err, ErrRefused)
-	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("decode options: more than one value: %w", ErrRefused)
-	}
-	return nil
 }

@@ -18,6 +18,7 @@ import (
 	"go.etcd.io/etcd/client/v3/concurrency"
 
 	"github.com/lockaudit/lockaudit/locks"
+	"github.com/lockaudit/lockaudit/strict"
 )
 
 // Driver is the etcd backend.
@@ -57,7 +58,7 @@ type options struct {
 }
 
 func optionsOf(t locks.Target) (o options, err error) {
-	return o, locks.DecodeOptions(t.Options, &o)
+	return o, strict.Options(t.Options, &o, locks.ErrRefused)
 }
 
 type client struct {

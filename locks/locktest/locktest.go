@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"github.com/lockaudit/lockaudit/clients"
+	"github.com/lockaudit/lockaudit/conformance"
 	"github.com/lockaudit/lockaudit/locks"
 )
 
@@ -47,58 +48,44 @@ type Subject struct {
 }
 
 // Check is one requirement.
-type Check struct {
-	Name string
-	run  func(ctx context.Context, b *bench) error
-}
+type Check = conformance.Check[Subject]
 
 // Checks lists the requirements.
 func Checks() []Check {
 	return []Check{
-		{"held is definite", heldIsDefinite},
-		{"a token identifies one grant", tokensUnique},
-		{"granted TTL is reported and honoured", ttlHonoured},
-		{"renew extends the lease", renewExtends},
-		{"a foreign release is refused", foreignRelease},
-		{"after expiry the hold is over", afterExpiry},
-		{"loss is noticed or honestly not noticeable", lossNoticed},
-		{"a waiter that gives up leaves nothing behind", waiterGivesUp},
-		{"a waiter gets the lock when it is released", waiterGets},
-		{"close does not release and may be repeated", closeTwice},
-		{"a cancelled call returns soon", cancelPrompt},
-		{"a server that dies in mid-acquire leaves it open", serverDies},
-		{"an unreachable endpoint is an error", unreachable},
-		{"an unknown option is refused", unknownOption},
-		{"the deployment is described", inspected},
-		{"mutual exclusion among processes", mutualExclusion},
+		check("held is definite", heldIsDefinite),
+		check("a token identifies one grant", tokensUnique),
+		check("granted TTL is reported and honoured", ttlHonoured),
+		check("renew extends the lease", renewExtends),
+		check("a foreign release is refused", foreignRelease),
+		check("after expiry the hold is over", afterExpiry),
+		check("loss is noticed or honestly not noticeable", lossNoticed),
+		check("a waiter that gives up leaves nothing behind", waiterGivesUp),
+		check("a waiter gets the lock when it is released", waiterGets),
+		check("close does not release and may be repeated", closeTwice),
+		check("a cancelled call returns soon", cancelPrompt),
+		check("a server that dies in mid-acquire leaves it open", serverDies),
+		check("an unreachable endpoint is an error", unreachable),
+		check("an unknown option is refused", unknownOption),
+		check("the deployment is described", inspected),
+		check("mutual exclusion among processes", mutualExclusion),
 	}
 }
-
-// checkLimit should fail only a check that hangs.
-const checkLimit = 60 * time.Second
 
 // Run runs all checks.
-func Run(t *testing.T, s Subject) {
-	for _, c := range Checks() {
-		t.Run(c.Name, func(t *testing.T) {
-			if err := c.Try(t, s); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-}
+func Run(t *testing.T, s Subject) { conformance.Run(t, s, Checks()) }
 
-// Try runs one check against a service of its own.
-func (c Check) Try(tb testing.TB, s Subject) (err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), checkLimit)
-	defer cancel()
-	target, server := s.Start(tb)
-	b := &bench{driver: s.Driver, target: target, server: server, ttl: s.TTL}
-	if b.ttl == 0 {
-		b.ttl = time.Second
-	}
-	defer b.close()
-	return c.run(ctx, b)
+// check is a requirement at a place of work of its own.
+func check(name string, run func(ctx context.Context, b *bench) error) Check {
+	return Check{Name: name, Run: func(ctx context.Context, tb testing.TB, s Subject) error {
+		target, server := s.Start(tb)
+		b := &bench{driver: s.Driver, target: target, server: server, ttl: s.TTL}
+		if b.ttl == 0 {
+			b.ttl = time.Second
+		}
+		defer b.close()
+		return run(ctx, b)
+	}}
 }
 
 // bench is one check's place of work.

@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/lockaudit/lockaudit/locks"
+	"github.com/lockaudit/lockaudit/strict"
 )
 
 const (
@@ -32,7 +33,7 @@ type options struct {
 // counterName returns how the counter of a lock key is called; nil: no counter.
 func counterName(t locks.Target) (func(key string) string, error) {
 	var o options
-	if err := locks.DecodeOptions(t.Options, &o); err != nil {
+	if err := strict.Options(t.Options, &o, locks.ErrRefused); err != nil {
 		return nil, err
 	}
 	switch v := o.FencingCounter.(type) {

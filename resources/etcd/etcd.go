@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/backoff"
 
 	"github.com/lockaudit/lockaudit/resources"
+	"github.com/lockaudit/lockaudit/strict"
 )
 
 // Kind is the etcd resource.
@@ -38,7 +39,7 @@ const reachLimit = 3 * time.Second
 // Open implements resources.Kind.
 func (Kind) Open(ctx context.Context, t resources.Target) (resources.Resource, error) {
 	o := options{Prefix: "/lockaudit-resource/"}
-	if err := resources.DecodeOptions(t.Options, &o); err != nil {
+	if err := strict.Options(t.Options, &o, resources.ErrRefused); err != nil {
 		return nil, err
 	}
 	if len(t.Endpoints) == 0 {

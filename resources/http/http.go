@@ -20,6 +20,7 @@ import (
 	"sync"
 
 	"github.com/lockaudit/lockaudit/resources"
+	"github.com/lockaudit/lockaudit/strict"
 )
 
 // Kind is the http resource.
@@ -34,7 +35,7 @@ const maxBody = 1 << 20
 // Open implements resources.Kind. It sends nothing: the resource may be a path
 // that answers only to writes.
 func (Kind) Open(_ context.Context, t resources.Target) (resources.Resource, error) {
-	if err := resources.DecodeOptions(t.Options, &struct{}{}); err != nil {
+	if err := strict.Options(t.Options, &struct{}{}, resources.ErrRefused); err != nil {
 		return nil, err
 	}
 	u, err := url.Parse(strings.ReplaceAll(t.URL, rowMark, "row"))

@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/lockaudit/lockaudit/resources"
+	"github.com/lockaudit/lockaudit/strict"
 )
 
 // Kind is the redis resource.
@@ -37,7 +38,7 @@ const (
 // Open implements resources.Kind.
 func (Kind) Open(ctx context.Context, t resources.Target) (resources.Resource, error) {
 	o := options{Prefix: "lockaudit-resource:"}
-	if err := resources.DecodeOptions(t.Options, &o); err != nil {
+	if err := strict.Options(t.Options, &o, resources.ErrRefused); err != nil {
 		return nil, err
 	}
 	if len(t.Endpoints) != 1 {

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lockaudit/lockaudit/conformance"
 	"github.com/lockaudit/lockaudit/history"
 	"github.com/lockaudit/lockaudit/resources"
 )
@@ -30,54 +31,40 @@ type Subject struct {
 }
 
 // Check is one requirement.
-type Check struct {
-	Name string
-	run  func(ctx context.Context, b *bench) error
-}
+type Check = conformance.Check[Subject]
 
 // Checks lists the requirements.
 func Checks() []Check {
 	return []Check{
-		{"a row never written is empty", neverWritten},
-		{"newest and equal tokens are accepted", accepts},
-		{"a stale token is refused without effect", refusesStale},
-		{"missing and malformed tokens are refused without effect", refusesMalformed},
-		{"rows of a scope share one mark", scopeShared},
-		{"large numbers are compared exactly", largeNumbers},
-		{"the mark outlives the client", reopened},
-		{"concurrent writes never leave old after new", concurrent},
-		{"a server that dies in mid-write leaves it open", serverDies},
-		{"close may be repeated", closeTwice},
+		check("a row never written is empty", neverWritten),
+		check("newest and equal tokens are accepted", accepts),
+		check("a stale token is refused without effect", refusesStale),
+		check("missing and malformed tokens are refused without effect", refusesMalformed),
+		check("rows of a scope share one mark", scopeShared),
+		check("large numbers are compared exactly", largeNumbers),
+		check("the mark outlives the client", reopened),
+		check("concurrent writes never leave old after new", concurrent),
+		check("a server that dies in mid-write leaves it open", serverDies),
+		check("close may be repeated", closeTwice),
 	}
 }
-
-// checkLimit should fail only a check that hangs.
-const checkLimit = 60 * time.Second
 
 // Run runs all checks.
-func Run(t *testing.T, s Subject) {
-	for _, c := range Checks() {
-		t.Run(c.Name, func(t *testing.T) {
-			if err := c.Try(t, s); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-}
+func Run(t *testing.T, s Subject) { conformance.Run(t, s, Checks()) }
 
-// Try runs one check against a service of its own.
-func (c Check) Try(tb testing.TB, s Subject) error {
-	ctx, cancel := context.WithTimeout(context.Background(), checkLimit)
-	defer cancel()
-	target, server := s.Start(tb)
-	b := &bench{kind: s.Kind, target: target, server: server}
-	r, err := b.open(ctx)
-	if err != nil {
-		return err
-	}
-	b.Resource = r
-	defer b.close()
-	return c.run(ctx, b)
+// check is a requirement at a place of work of its own.
+func check(name string, run func(ctx context.Context, b *bench) error) Check {
+	return Check{Name: name, Run: func(ctx context.Context, tb testing.TB, s Subject) error {
+		target, server := s.Start(tb)
+		b := &bench{kind: s.Kind, target: target, server: server}
+		r, err := b.open(ctx)
+		if err != nil {
+			return err
+		}
+		b.Resource = r
+		defer b.close()
+		return run(ctx, b)
+	}}
 }
 
 type bench struct {

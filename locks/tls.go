@@ -1,33 +1,11 @@
 package locks
 
 import (
-	"bytes"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 )
-
-// DecodeOptions decodes a target's own options into a driver's struct and refuses
-// what the struct does not know: a misspelt option must not be taken for its
-// default. No options leave into as it is.
-func DecodeOptions(raw json.RawMessage, into any) error {
-	if len(bytes.TrimSpace(raw)) == 0 {
-		return nil
-	}
-	decoder := json.NewDecoder(bytes.NewReader(raw))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(into); err != nil {
-		return fmt.Errorf("decode options: %w: %w", err, ErrRefused)
-	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("decode options: more than one value: %w", ErrRefused)
-	}
-	return nil
-}
 
 // Config loads the files that t names.
 func (t *TLS) Config() (*tls.Config, error) {
