@@ -99,6 +99,7 @@ func Plan(p *plan.Plan, o Options) (Schedule, error) {
 			s.Params.LockNodes = append(s.Params.LockNodes, n.Name)
 		}
 	}
+	outages(p, &s.Params)
 	peers(context.Background(), p, &s.Params, unresolved)
 	for _, probe := range selected {
 		if err := refuse(p, s.Params, probe); err != nil {

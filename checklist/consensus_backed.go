@@ -13,7 +13,7 @@ func consensusBacked() Item {
 		Question: "is lock state stored in a consensus-backed system?",
 		Why:      "A lock that is acknowledged before a majority has it can be forgotten by a failover, and is then granted a second time.",
 		Severity: Critical,
-		Probes:   []string{inspect},
+		Probes:   []string{inspect, crashPrimary, restartServer},
 		Fix: map[string]string{
 			"etcd":  "Run at least three voting members (learners do not count) on machines that do not fail together.",
 			"redis": "Redis replicates after it has answered, so a failover can forget a lock. For correctness move the lock to etcd, ZooKeeper, Consul or the database that holds the data; keep Redis for locks that only save work.",
@@ -26,8 +26,27 @@ func consensusBacked() Item {
 // quorum is the smallest number of voters that survives the loss of one (etcd FAQ).
 const quorum = 3
 
+// judgeConsensus reads what the service says of itself, and believes what was seen
+// more: a lock that was forgotten when a server died was not stored as it says.
 func judgeConsensus(run record.Run) Finding {
-	d := run.Facts
+	f := judgeMembers(run.Facts)
+	if node, evidence := forgotten(run); evidence != nil {
+		f.Outcome = Fail
+		f.Summary += "; seen: the lock was forgotten when the server on " + node + " was killed"
+		f.Evidence = append(f.Evidence, evidence...)
+		return f
+	}
+	if f.Outcome == Pass {
+		words, evidence := survived(run)
+		f.Summary, f.Evidence = f.Summary+words, append(f.Evidence, evidence...)
+	}
+	return f
+}
+
+func judgeMembers(d *facts.Deployment) Finding {
+	if d == nil {
+		return Finding{Summary: "the lock service was not inspected"}
+	}
 	f := Finding{Evidence: memberFacts(d)}
 	switch {
 	case d.Consensus == "" && len(d.Members) == 0:

@@ -15,8 +15,6 @@ var impossible = map[string][]string{
 	// Their probes do not exist yet.
 	"wall_clock_independent": {"pass", "fail"},
 	"lost_reply_retry_safe":  {"pass", "fail"},
-	// Part of what is asked is not tested yet.
-	"tokens_increasing": {"pass"},
 }
 
 // warnsAtWorst are the items whose worst verdict is a warning.

@@ -16,11 +16,11 @@ func noDoubleGrant() Item {
 		Severity: Critical,
 		Probes: []string{
 			pauseHolder, cutHolder, partServers, isolateLeader, doubleExecution,
-			loseNode, crashHolder, contend, tokenBattery, lostUpdate, replayOperation,
+			crashPrimary, restartServer, loseNode, crashHolder, contend, tokenBattery, lostUpdate, replayOperation,
 		},
 		Fix: map[string]string{
 			"etcd":  "Read the timeline first: a session that two clients share counts as one owner in etcd. Give every holder a session of its own, and acquire with concurrency.Mutex or a Txn on CreateRevision = 0.",
-			"redis": "Acquire with SET NX PX and release with a compare-and-delete script: a plain DEL removes somebody else's lock. A lock forgotten by a failover needs a consensus system.",
+			"redis": "Acquire with SET NX PX and release with a compare-and-delete script: a plain DEL removes somebody else's lock. A lock forgotten by a failover or a restart needs a consensus system, or appendfsync always on a server that is alone.",
 			"":      "Acquire by one conditional write, release by one that checks the owner, and use a service that replicates before it answers.",
 		},
 		Judge: judgeDoubleGrant,
@@ -35,14 +35,19 @@ const ownerCheck = "owner-check"
 // and B's grant in it.
 func judgeDoubleGrant(run record.Run) Finding {
 	w := joined(run)
-	found := history.DoubleGrants(w.events, history.Options{OwnerCheck: run.Manifest.Subject.Can(ownerCheck)})
+	found := history.DoubleGrants(w.events, holdOptions(run))
 	if len(found) > 0 {
 		d := found[0]
-		return Finding{
+		f := Finding{
 			Outcome: Fail, Harm: true, Evidence: w.cite(d.Seqs()...),
 			Summary: fmt.Sprintf("%s: %s was granted the lock at +%.3f s while the lease of %s was running",
 				count(len(found), "double grant"), strings.ToUpper(d.Second.Actor), d.From.Seconds(), strings.ToUpper(d.First.Actor)),
 		}
+		if node, evidence := forgotten(run); evidence != nil {
+			f.Summary += "; the lock was forgotten when the server on " + node + " was killed"
+			f.Evidence = append(f.Evidence, evidence...)
+		}
+		return f
 	}
 	steps := bothSteps(run)
 	f := Finding{Summary: "no double grant, but no fault gave occasion to one: " + pauseHolder + " was not run", Trials: Trials{Of: len(steps)}}
@@ -66,6 +71,8 @@ func judgeDoubleGrant(run record.Run) Finding {
 		if shapes := partedShapes(run); len(shapes) > 0 {
 			f.Summary += "; the lock servers were parted too: " + strings.Join(shapes, ", ")
 		}
+		words, evidence := survived(run)
+		f.Summary, f.Evidence = f.Summary+words, append(f.Evidence, evidence...)
 	}
 	return f
 }

@@ -21,6 +21,8 @@ const (
 	doubleExecution = "double-execution"
 	lostUpdate      = "lost-update"
 	replayOperation = "replay-operation"
+	crashPrimary    = "crash-lock-primary"
+	restartServer   = "restart-lock-server"
 )
 
 // trial is one repetition of a probe with its calls paired.

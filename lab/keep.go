@@ -147,7 +147,7 @@ func (o Keeper) build(ctx context.Context, step func(string)) (*keeper, *net.Uni
 	if err := k.startServers(ctx, o.Redis, step); err != nil {
 		return nil, nil, err
 	}
-	return k, listener, k.place.writePlan(l, k.locklab)
+	return k, listener, k.place.writePlan(l, k.locklab, o.Redis)
 }
 
 // mounts gives the lab its own /proc and its own memory for data.

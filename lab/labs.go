@@ -179,6 +179,14 @@ func (l Lab) Endpoints() []string {
 	return endpoints
 }
 
+// port of the lock servers.
+func (l Lab) port() int {
+	if l.Backend == Redis {
+		return 6379
+	}
+	return 2379
+}
+
 func (l Lab) endpoint(n Node) string {
 	switch {
 	case l.Backend == Redis:

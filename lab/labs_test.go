@@ -50,7 +50,7 @@ func TestPlansAreValid(t *testing.T) {
 			if err := os.Mkdir(p.path, 0o700); err != nil {
 				t.Fatal(err)
 			}
-			if err := p.writePlan(l, "/opt/lock audit/locklab"); err != nil {
+			if err := p.writePlan(l, "/opt/lock audit/locklab", "/usr/bin/redis-server"); err != nil {
 				t.Fatal(err)
 			}
 			got, _, err := plan.Load(p.plan())

@@ -21,8 +21,9 @@ const (
 )
 
 // planText is the plan with which lockaudit audits the lab. via is the command
-// that, with a node's name and "--" behind it, runs a program on that node.
-func (l Lab) planText(via []string) string {
+// that, with a node's name and "--" behind it, runs a program on that node; restart
+// has the commands of servers that cannot be started again as they were.
+func (l Lab) planText(via []string, restart map[string][]string) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("# Practice lab %s, written by locklab up.", l.Name)
@@ -55,7 +56,18 @@ func (l Lab) planText(via []string) string {
 	line("nodes:                   # via: how lockaudit runs its agent there")
 	for _, n := range l.Nodes() {
 		command := append(append([]string{}, via...), n.Name, "--")
-		line("  - {name: %s, roles: [%s], via: [%s]}", n.Name, n.Role, quoted(command))
+		if n.Role != RoleLock {
+			line("  - {name: %s, roles: [%s], via: [%s]}", n.Name, n.Role, quoted(command))
+			continue
+		}
+		line("  - name: %s", n.Name)
+		line("    roles: [%s]", n.Role)
+		line("    via: [%s]", quoted(command))
+		line("    process: {port: %d}   # what may be killed", l.port())
+		if argv := restart[n.Name]; argv != nil {
+			line("    agent: [lockaudit-agent, --allow-commands]")
+			line("    restart: [%s]   # redis-server writes over its command line", quoted(argv))
+		}
 	}
 	list, why := l.probes()
 	if len(list) == 0 {
@@ -97,7 +109,7 @@ func (l Lab) probes() (list []string, why string) {
 			"inspect-deployment", "measure-network", "measure-pauses", "measure-acquire", "contend", "token-battery",
 			"replay-operation", "crash-holder", "pause-holder-past-ttl", "lost-update", "partition-holder-past-ttl",
 			"lose-node", "double-execution", "partition-lock-servers",
-		}, "all but isolate-lock-leader, which does not depend on signals"
+		}, "all but the deaths of lock servers, which do not depend on signals"
 	case l.Servers > 3:
 		return []string{"inspect-deployment", "partition-holder-past-ttl", "partition-lock-servers"}, "about the shapes of a partition; etcd-fenced has the rest"
 	}
@@ -122,8 +134,19 @@ func via(locklab string, p place) []string {
 	return append(command, filepath.Base(p.path))
 }
 
-func (p place) writePlan(l Lab, locklab string) error {
-	if err := os.WriteFile(p.plan(), []byte(l.planText(via(locklab, p))), 0o644); err != nil {
+// restarts are the commands that a plan must name.
+func (l Lab) restarts(locklab, redis string) map[string][]string {
+	out := map[string][]string{}
+	for _, s := range l.servers(locklab, redis) {
+		if s.node.Role == RoleLock && l.Backend == Redis {
+			out[s.node.Name] = s.argv
+		}
+	}
+	return out
+}
+
+func (p place) writePlan(l Lab, locklab, redis string) error {
+	if err := os.WriteFile(p.plan(), []byte(l.planText(via(locklab, p), l.restarts(locklab, redis))), 0o644); err != nil {
 		return fmt.Errorf("write plan: %w", err)
 	}
 	return nil

@@ -74,10 +74,12 @@ func (k *keeper) check(ctx context.Context, n Node) error {
 	k.mu.Lock()
 	c := k.children[n.Name]
 	k.mu.Unlock()
-	if !c.running() {
+	err := k.prober.check(ctx, k.lab, n)
+	// A server that an audit has killed, and started again, does its work.
+	if err != nil && !c.running() {
 		return fmt.Errorf("check %s: %w: %s%s", n.Name, errEnded, c.ending(), k.lastWords(n.Name))
 	}
-	return k.prober.check(ctx, k.lab, n)
+	return err
 }
 
 // health returns nil if every server of the lab does its work.

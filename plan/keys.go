@@ -29,6 +29,12 @@ func checkKeys(node *yaml.Node, t reflect.Type) error {
 				return err
 			}
 		}
+	case t.Kind() == reflect.Map && t.Elem().Kind() == reflect.Struct && node.Kind == yaml.MappingNode:
+		for i := 1; i < len(node.Content); i += 2 {
+			if err := checkKeys(node.Content[i], t.Elem()); err != nil {
+				return err
+			}
+		}
 	case t.Kind() == reflect.Struct && node.Kind == yaml.MappingNode:
 		return checkMapping(node, t)
 	}

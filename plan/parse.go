@@ -83,6 +83,12 @@ func (p *Plan) fill() error {
 			p.Nodes[i].Agent = []string{"lockaudit-agent"}
 		}
 	}
+	for name, h := range p.Hooks {
+		if h.Timeout == 0 {
+			h.Timeout = DefaultHookTimeout
+		}
+		p.Hooks[name] = h
+	}
 	secrets := []*string{&p.Lock.Username, &p.Lock.Password}
 	if p.Resource != nil {
 		secrets = append(secrets, &p.Resource.Username, &p.Resource.Password)

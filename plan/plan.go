@@ -25,7 +25,9 @@ type Plan struct {
 	MeasureFor time.Duration `yaml:"measure_for,omitempty"`
 	// Signals name where failures to acquire should show.
 	Signals Signals `yaml:"signals,omitempty"`
-	Safety  Safety  `yaml:"safety,omitempty"`
+	// Hooks are faults of the user's own, by name.
+	Hooks  map[string]Hook `yaml:"hooks,omitempty"`
+	Safety Safety          `yaml:"safety,omitempty"`
 }
 
 // Lock says which lock is audited.
@@ -83,6 +85,12 @@ type Node struct {
 	Via []string `yaml:"via,omitempty"`
 	// Agent is the agent's command on the node; default lockaudit-agent.
 	Agent []string `yaml:"agent,omitempty"`
+	// Process is the lock server on this node. The audit kills it only if the plan
+	// names it.
+	Process Process `yaml:"process,omitempty"`
+	// Restart is the command that starts it again; without it systemd does, or the
+	// agent as the server was started before.
+	Restart []string `yaml:"restart,omitempty"`
 }
 
 // Role says what lives on a node.

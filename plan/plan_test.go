@@ -60,7 +60,7 @@ func TestParseRefuses(t *testing.T) {
 	}{
 		{"unknown key with suggestion", "name: x\nlock:\n  backend: etcd\n  ttll: 10s\n", 4, `unknown key "ttll"`, `did you mean "ttl"?`},
 		{"unknown key at the top", "name: x\nsaftey: {}\n", 2, `unknown key "saftey"`, `did you mean "safety"?`},
-		{"unknown key far from all", "name: x\nquux: 1\n", 2, `unknown key "quux"`, "known here: clients, lock"},
+		{"unknown key far from all", "name: x\nquux: 1\n", 2, `unknown key "quux"`, "known here: clients, hooks, lock"},
 		{"duration without unit", lock("backend: redis, endpoints: [127.0.0.1:6379], key: k, ttl: 10"), 2, `"10" is not a duration`, "unit"},
 		{"duration of letters", lock("backend: redis, endpoints: [127.0.0.1:6379], key: k, ttl: soon"), 2, `"soon" is not a duration`, "unit"},
 		{"no ttl", lock("backend: redis, endpoints: [127.0.0.1:6379], key: k"), 0, "lock.ttl is missing", "ttl: 10s"},

@@ -40,6 +40,9 @@ func (p *Plan) validate() error {
 	if err := p.validateNodes(); err != nil {
 		return err
 	}
+	if err := p.validateHooks(); err != nil {
+		return err
+	}
 	return p.validateSignals()
 }
 
@@ -129,6 +132,9 @@ func (p *Plan) validateNodes() error {
 			if !slices.Contains([]Role{RoleClient, RoleLock, RoleResource}, r) {
 				return &Error{Msg: fmt.Sprintf("node %q has the unknown role %q", n.Name, r), Hint: "roles are client, lock and resource"}
 			}
+		}
+		if err := n.validateProcess(); err != nil {
+			return err
 		}
 	}
 	if len(p.ClientNodes()) == 0 {

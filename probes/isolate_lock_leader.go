@@ -112,10 +112,15 @@ func (t *Trial) afterFailover(ctx context.Context, members []member) (observer, 
 	if b, err = t.restart(ctx, "b"); err != nil {
 		return nil, nil, err
 	}
+	return observer, b, t.anotherLeader(ctx, observer, members)
+}
+
+// anotherLeader waits until one of the members but the first leads.
+func (t *Trial) anotherLeader(ctx context.Context, observer *party, members []member) error {
 	// Reading the members' roles takes as long as the lost one does not answer, so
 	// only once the others answer.
 	if err := observer.untilServing(ctx, 1); err != nil {
-		return nil, nil, err
+		return err
 	}
 	t.Progress("waiting for another leader", time.Now().Add(healLimit))
 	elected, err := poll(ctx, time.Now().Add(healLimit), func() (bool, error) {
@@ -133,5 +138,5 @@ func (t *Trial) afterFailover(ctx context.Context, members []member) (observer, 
 	if err == nil && !elected {
 		err = fmt.Errorf("wait for another leader: none within %s", healLimit)
 	}
-	return observer, b, err
+	return err
 }

@@ -72,6 +72,8 @@ func All() []Probe {
 		loseNode(),
 		doubleExecution(),
 		isolateLockLeader(),
+		crashLockPrimary(),
+		restartLockServer(),
 		partitionLockServers(),
 	}
 }
@@ -106,6 +108,10 @@ type Params struct {
 	LogFile string
 	// LockNodes are the nodes of the lock service on which an agent can be reached.
 	LockNodes []string
+	// Killable are those of them whose server the plan names, which allows to kill it.
+	Killable []string
+	// Failover says what the plan's hook of that name runs; empty: there is none.
+	Failover string
 	// LockPeers and LockPorts are the lock service's addresses and ports as its
 	// clients reach them, ResourcePeers the addresses of the resource. PeersUnknown
 	// says why there are none.
@@ -136,6 +142,12 @@ type Stage interface {
 	Addresses(ctx context.Context, node string) ([]string, error)
 	// LockNodes are the nodes of the lock service on which the plan has an agent.
 	LockNodes() []string
+	// Crash kills the lock server on a node, Hook runs the plan's hook of that name,
+	// and End ends either early; all return what was seen afterwards. What the node
+	// cannot do, or the plan does not allow, fails with ErrSkip.
+	Crash(ctx context.Context, node string, o Outage) (history.Fault, error)
+	Hook(ctx context.Context, name string, limit time.Duration) (history.Fault, error)
+	End(ctx context.Context, node, kind, faultID string) (history.Fault, error)
 }
 
 // Cut is one partition, seen from a node.

@@ -2,10 +2,14 @@ package etcd
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -73,6 +77,23 @@ func memberID(id uint64) string { return strconv.FormatUint(id, 16) }
 // off would otherwise cost every look the whole reachLimit.
 const stragglerLimit = time.Second
 
+// refused connects once: that nobody listens is known at once, and the client
+// library would try again for seconds.
+func refused(ctx context.Context, endpoint string) error {
+	u, err := url.Parse(endpoint)
+	if err != nil || u.Port() == "" {
+		return nil // the client library knows better
+	}
+	c, err := new(net.Dialer).DialContext(ctx, "tcp", u.Host)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return err
+	}
+	if err == nil {
+		_ = c.Close()
+	}
+	return nil
+}
+
 // statuses asks every endpoint of the plan for itself and adds what it says to
 // the member that it is. Two endpoints of one member are one member.
 func statuses(ctx context.Context, etcd *clientv3.Client, d *facts.Deployment) {
@@ -85,6 +106,9 @@ func statuses(ctx context.Context, etcd *clientv3.Client, d *facts.Deployment) {
 	var first sync.Once
 	for i, e := range endpoints {
 		asked.Go(func() {
+			if errs[i] = refused(ctx, e); errs[i] != nil {
+				return
+			}
 			if answers[i], errs[i] = etcd.Status(ctx, e); errs[i] == nil {
 				first.Do(func() { time.AfterFunc(stragglerLimit, cancel) })
 			}
