@@ -33,6 +33,7 @@ func outages(p *plan.Plan, params *probes.Params) {
 		}
 	}
 	if h, ok := p.Hooks[plan.Failover]; ok {
+		params.FailoverNode = h.Node
 		params.Failover = fmt.Sprintf("%q on %s, and %q to revert it", strings.Join(h.Inject, " "), h.Node, strings.Join(h.Revert, " "))
 	}
 }
@@ -108,7 +109,7 @@ func (s *stage) outage(ctx context.Context, node string, spec inject.Spec) (hist
 	if err != nil {
 		return history.Fault{}, err
 	}
-	f, err := conn.Inject(ctx, spec)
+	f, err := s.blast.order(ctx, conn, node, spec, spec.Kind == crash)
 	switch {
 	case errors.Is(err, inject.ErrUnsupported), errors.Is(err, inject.ErrRefused):
 		return history.Fault{}, fmt.Errorf("%w: %w", probes.ErrSkip, err)
@@ -128,5 +129,6 @@ func (s *stage) End(ctx context.Context, node, kind, faultID string) (history.Fa
 	if err != nil {
 		return history.Fault{}, err
 	}
+	s.blast.ended(faultID)
 	return history.Fault{ID: faultID, Kind: kind, Node: node, Seen: effect.Seen, Why: "order"}, nil
 }

@@ -25,7 +25,7 @@ func etcd(t *testing.T, n int, more string) *plan.Plan {
 	var endpoints, nodes []string
 	for i := range n {
 		endpoints = append(endpoints, fmt.Sprintf("10.0.0.%d:2379", i+1))
-		nodes = append(nodes, fmt.Sprintf("{name: etcd-%d, roles: [lock]}", i+1))
+		nodes = append(nodes, fmt.Sprintf("{name: etcd-%d, roles: [lock], process: etcd}", i+1))
 	}
 	p, err := plan.Parse(fmt.Appendf(nil, `name: x
 lock: {backend: etcd, endpoints: [%s], key: k, ttl: 2s}

@@ -15,6 +15,16 @@ func crashLockPrimary() Probe {
 		About:       "the lock service's leader is killed while A holds: is the lock forgotten, do tokens go back?",
 		OnLockNodes: true,
 		MaxFault:    outageLimit,
+		Demands: func(p Params) []Demand {
+			switch {
+			case p.Failover != "":
+				return []Demand{{Node: p.FailoverNode, Kind: hook, For: outageLimit(p)}}
+			case len(p.LockNodes) < fewestServers || len(p.Killable) == 0:
+				return nil
+			}
+			// Which server leads is known in the run only.
+			return []Demand{{Node: p.Killable[0], Kind: crash, For: outageLimit(p), Down: true}}
+		},
 		Explain: func(p Params) []string {
 			switch {
 			case p.Failover != "":

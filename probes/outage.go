@@ -42,7 +42,7 @@ type openOutage struct{ node, target, kind, id string }
 
 // crash kills the lock server on a node.
 func (o *outages) crash(ctx context.Context, node string, out Outage) error {
-	return o.begin(ctx, openOutage{node: node, target: "the lock server", kind: crash}, out.For, func(ctx context.Context) (history.Fault, error) {
+	return o.begin(ctx, openOutage{node: node, target: "the lock server on " + node, kind: crash}, out.For, func(ctx context.Context) (history.Fault, error) {
 		return o.t.Stage.Crash(ctx, node, out)
 	})
 }
@@ -70,7 +70,7 @@ func (o *outages) begin(ctx context.Context, x openOutage, limit time.Duration, 
 	}
 	o.t.record(faultDone(e, invoke, x.target, fault, err))
 	if err != nil {
-		return fmt.Errorf("%s of %s %s: %w", x.kind, x.target, x.node, err)
+		return fmt.Errorf("%s of %s: %w", x.kind, x.target, err)
 	}
 	x.node, x.id = fault.Node, fault.ID
 	o.open = append(o.open, x)
@@ -97,7 +97,7 @@ func (o *outages) endOne(ctx context.Context, x openOutage) error {
 	fault, err := o.t.Stage.End(agentCtx, x.node, x.kind, x.id)
 	o.t.record(faultDone(e, invoke, x.target, fault, err))
 	if err != nil {
-		return fmt.Errorf("end %s of %s %s: %w", x.kind, x.target, x.node, err)
+		return fmt.Errorf("end %s of %s: %w", x.kind, x.target, err)
 	}
 	return nil
 }

@@ -110,8 +110,9 @@ type Params struct {
 	LockNodes []string
 	// Killable are those of them whose server the plan names, which allows to kill it.
 	Killable []string
-	// Failover says what the plan's hook of that name runs; empty: there is none.
-	Failover string
+	// Failover says what the plan's hook of that name runs, on FailoverNode; empty:
+	// there is none.
+	Failover, FailoverNode string
 	// LockPeers and LockPorts are the lock service's addresses and ports as its
 	// clients reach them, ResourcePeers the addresses of the resource. PeersUnknown
 	// says why there are none.

@@ -16,6 +16,12 @@ func restartLockServer() Probe {
 		About:       "every lock server in turn is killed and started again while A holds: is the lock forgotten, do tokens go back?",
 		OnLockNodes: true,
 		MaxFault:    outageLimit,
+		Demands: func(p Params) (out []Demand) {
+			for _, node := range p.Killable { // one at a time
+				out = append(out, Demand{Together: node, Node: node, Kind: crash, For: outageLimit(p), Down: true})
+			}
+			return out
+		},
 		Explain: func(p Params) []string {
 			if len(p.Killable) == 0 {
 				return []string{"nothing: the plan names the process of no lock server (nodes: process)"}
