@@ -4,7 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -46,6 +49,9 @@ func TestScripts(t *testing.T) {
 			"status":  exitStatus,
 			"oneline": oneErrorLine,
 			"letter":  gradeLetter,
+			"web":     startWeb,
+			"address": freePort,
+			"shared":  sharedFolder,
 		},
 	})
 }
@@ -66,6 +72,44 @@ func startRedis(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	ts.Defer(stop)
 	ts.Setenv(args[0], address)
+}
+
+// startWeb: `web NAME TYPE BODY` serves one page to everybody and sets $NAME to its
+// address.
+func startWeb(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: web NAME TYPE BODY")
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", args[1])
+		_, _ = io.WriteString(w, args[2])
+	}))
+	ts.Defer(server.Close)
+	ts.Setenv(args[0], strings.TrimPrefix(server.URL, "http://"))
+}
+
+// sharedFolder: `shared NAME` sets $NAME to a folder in which lock clients, who are
+// nobody, may write.
+func sharedFolder(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: shared NAME")
+	}
+	dir, err := os.MkdirTemp("", "lockaudit-shared-")
+	ts.Check(err)
+	ts.Defer(func() { _ = os.RemoveAll(dir) })
+	ts.Check(os.Chmod(dir, 0o777))
+	ts.Setenv(args[0], dir)
+}
+
+// freePort: `address NAME` sets $NAME to an address on which nobody listens.
+func freePort(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: address NAME")
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Setenv(args[0], listener.Addr().String())
+	ts.Check(listener.Close())
 }
 
 // serveRedis starts a real redis-server and waits until it answers.
@@ -103,7 +147,7 @@ func serveRedis(address, dir string, options ...string) (stop func(), err error)
 }
 
 // exitStatus: `status N command…` runs it and wants that exit status; stdout and
-// stderr are then in the files out and err.
+// stderr are then in the files out and err, stdout in one line in the file wrapped.
 func exitStatus(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: status N command [arg…]")
@@ -123,6 +167,10 @@ func exitStatus(ts *testscript.TestScript, neg bool, args []string) {
 		"LOCKAUDIT_STATE=" + ts.Getenv("LOCKAUDIT_STATE"),
 	}
 	cmd.Stdout, cmd.Stderr = stdout, stderr
+	defer func() { // and the words of stdout without their line breaks
+		words := strings.Join(strings.Fields(ts.ReadFile("out")), " ")
+		ts.Check(os.WriteFile(ts.MkAbs("wrapped"), []byte(words), 0o600))
+	}()
 	if err := cmd.Run(); cmd.ProcessState == nil {
 		ts.Check(err)
 	}
