@@ -56,6 +56,7 @@ func Guard(ctx context.Context, in io.Reader, out io.Writer, o GuardOptions) err
 	_ = os.WriteFile("/proc/self/comm", []byte("lockaudit-guard"), 0)
 	preferGroup()
 	closeOnExec()
+	lockMemory()
 	if o.step == nil {
 		o.step = func(string) {}
 	}
@@ -188,6 +189,8 @@ func (g *guard) handle(ctx context.Context, o order) reply {
 	case o.Op == opRevert:
 		e, err := g.revert(ctx, o.Fault)
 		return reply{result{Effect: &e}, err}
+	case o.Op == opPing:
+		return reply{}
 	case o.Op == opCaller && o.Caller != nil:
 		g.log.caller(*o.Caller)
 		return reply{}

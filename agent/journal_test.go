@@ -11,10 +11,12 @@ import (
 	"time"
 
 	"github.com/lockaudit/lockaudit/inject"
+	"github.com/lockaudit/lockaudit/inject/all"
 	"github.com/lockaudit/lockaudit/inject/pause"
 )
 
-func faults() []inject.Fault { return []inject.Fault{pause.New()} }
+// faults are those of every guard and heal of the tests.
+func faults() []inject.Fault { return append(all.Faults(all.Options{Commands: true}), slow{}) }
 
 // leave writes a plan into the journal of a state directory, as a crash leaves it.
 func leave(t *testing.T, dir, id string, pid int, change func(*inject.Plan)) {

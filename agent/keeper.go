@@ -72,6 +72,7 @@ func openKeeper(argv []string, dir string, lock *os.File, limits Limits, notify 
 		k.remember(r.ID, r.end())
 	}
 	go k.run(g)
+	giveBack()
 	return k, nil
 }
 

@@ -27,8 +27,9 @@ import (
 
 // subject is a real target of a fault, for the safety matrix and the soak.
 type subject struct {
-	kind   string
-	params json.RawMessage
+	kind     string
+	params   func(down time.Duration) json.RawMessage
+	patience time.Duration
 	// snapshot describes all that the fault may change and nothing that changes by
 	// itself.
 	snapshot func() string
@@ -38,7 +39,16 @@ type subject struct {
 }
 
 func (s subject) spec(d time.Duration) inject.Spec {
-	return inject.Spec{Kind: s.kind, For: d, Params: s.params}
+	return inject.Spec{Kind: s.kind, For: d, Patience: s.patience, Params: s.params(d)}
+}
+
+// always are params that do not depend on the deadline.
+func always(v any) func(time.Duration) json.RawMessage {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return func(time.Duration) json.RawMessage { return b }
 }
 
 // kindCase is a row of docs/safety.md.
@@ -54,13 +64,15 @@ func kindCases() []kindCase {
 		{"pause, SIGSTOP", pauseSubject, kernelUndoes()},
 		{"partition", partitionSubject, kernelUndoes().with(bothStopped, elements)},
 		{"clock of a process", clockSubject, journalUndoes().with(guardStopped, leaseEnds).with(bothStopped, leaseEnds)},
+		{"crash of a process", crashSubject, standbyUndoes()},
+		{"hook", hookSubject, journalUndoes()},
 	}
 }
 
 func pauseSubject(t testing.TB) subject {
 	pid := victim(t)
 	return subject{
-		kind: pause.Kind, params: fmt.Appendf(nil, `{"pid":%d}`, pid),
+		kind: pause.Kind, params: always(map[string]int{"pid": pid}),
 		snapshot: func() string { return fmt.Sprintf("stopped=%v gone=%v", stopped(pid), gone(pid)) },
 		alike:    func(string) { stop(t, pid) },
 	}
@@ -133,12 +145,10 @@ func (s *space) tables() string {
 
 func partitionSubject(t testing.TB) subject {
 	s := newSpace(t)
-	params, err := json.Marshal(partition.Params{Peers: []string{"10.99.0.2", "fd99::2", "10.98.0.0/24"}, Netns: partition.Netns{Of: target.Selector{PID: s.pid, StartTime: startTime(t, s.pid)}}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	params := partition.Params{Peers: []string{"10.99.0.2", "fd99::2", "10.98.0.0/24"}}
+	params.Netns.Of = target.Selector{PID: s.pid, StartTime: startTime(t, s.pid)}
 	return subject{
-		kind: partition.Kind, params: params, snapshot: s.tables,
+		kind: partition.Kind, params: always(params), snapshot: s.tables,
 		alike: func(id string) {
 			s.nft(func(c *nftables.Conn) error {
 				c.AddTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: "lockaudit-" + id})
@@ -192,7 +202,7 @@ func clockSubject(t testing.TB) subject {
 	wrong() // it has been executed
 	params := fmt.Appendf(nil, `{"target":{"pid":%d},"offset":%d}`, cmd.Process.Pid, far)
 	return subject{
-		kind: clock.Kind, params: params, snapshot: wrong,
+		kind: clock.Kind, params: always(json.RawMessage(params)), snapshot: wrong,
 		alike: func(id string) {
 			f := clock.New()
 			p, err := f.Prepare(context.Background(), inject.Spec{Kind: clock.Kind, For: time.Hour, Params: params})

@@ -28,6 +28,7 @@ const (
 )
 
 func TestMain(m *testing.M) {
+	all.StandIn()
 	role := os.Getenv(testRole)
 	if role == "" {
 		flag.Parse()
@@ -42,10 +43,12 @@ func TestMain(m *testing.M) {
 	switch {
 	case err != nil:
 	case len(os.Args) > 1 && os.Args[1] == "guard":
-		o := GuardOptions{StateDir: dir, Faults: append(all.Faults(all.Options{}), slow{}), step: crashStep}
+		o := GuardOptions{StateDir: dir, Faults: faults(), step: crashStep}
 		err = Guard(ctx, os.Stdin, os.Stdout, o)
 	case role == "watch":
 		watchClock()
+	case role == "server":
+		err = playServer()
 	case role == "auditor":
 		err = playAuditor(dir)
 	default:

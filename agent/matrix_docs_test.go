@@ -103,11 +103,12 @@ How to read it:
 - **at once** is within milliseconds, and does not wait for the deadline; `+"`make bench`"+` has the figures.
 - **guard**: it reverts at the deadline, and at the end of its orders, which is what it sees when its agent dies or the agent's auditor does.
 - **kernel**: the guard alone holds what keeps these faults in effect (the write end of a pipe, the socket that owns a table, a traced process). When it is gone, however it went, so are they.
+- **standby**: a process of its own that waits for the end of its guard, its order or the deadline, and then becomes the server.
 - **next guard**: the agent starts one at once, which reverts what it finds in the journal and reads it back. It does so in the cells of **kernel** too: there it finds the fault gone, and says so.
 - **agent kills the guard**, %v after a deadline that nobody reported met. Then it is as with a killed guard.
 - **kernel kills the guard**, a dead man's switch: a timer of the kernel's, for when nobody is left to act. SIGKILL takes effect on a stopped process. The agent has one as well, %v after the deadline, so that the auditor hears of it, the clients end, and the state directory is free for heal.
 - **the lease in the target**: the clock of a process is skewed by code that looks, each time, whether its lease is over. In the cells of **next guard** and **heal** it does the same at the deadline, if nobody was faster; what they do besides is to take the code away.
-- **heal** is `+"`lockaudit-agent heal`"+`. `+"`lockaudit heal PLAN`"+` and the next agent on the node do the same.
+- **heal** is `+"`lockaudit-agent heal`"+`. The systemd units of deploy/systemd run it after each agent. `+"`lockaudit heal PLAN`"+` and the next agent on the node do the same.
 - **reboot**: no process, table or socket of the fault exists any more. The journal lies in /run and is gone too; where it is not, no entry of another boot is carried out, because its pids and names mean others now.
 - After "both killed" and "both stopped" the auditor exits with status 4 (a fault may still be in effect) until somebody has looked.
 

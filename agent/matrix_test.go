@@ -9,8 +9,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/lockaudit/lockaudit/inject/all"
 )
 
 // incident is a column of docs/safety.md.
@@ -79,6 +77,8 @@ var (
 	kernelKills   = healer{who: "kernel kills the guard", within: after(guardSlack)}
 	elements      = healer{who: "kernel: elements time out", within: "at the deadline"}
 	leaseEnds     = healer{who: "the lease in the target", within: "at the deadline"}
+	byStandby     = healer{who: "standby", within: "at once"}
+	standbyInTime = healer{who: "standby", within: "at the deadline"}
 	byHeal        = healer{who: "heal", within: "systemd: at once", waits: true}
 	killsThenHeal = healer{who: "kernel kills both, then heal", within: "systemd: " + after(agentSlack), waits: true}
 	nothingLeft   = healer{who: "nothing is left", within: "nothing is touched"}
@@ -102,6 +102,13 @@ func kernelUndoes() cells {
 		agentStopped: atDeadline, guardStopped: agentKills, bothStopped: kernelKills,
 		controllerLost: byGuard, rebooted: nothingLeft,
 	}
+}
+
+// standbyUndoes is the row of a kind with a process of its own that waits for the end
+// of its guard, or for the deadline.
+func standbyUndoes() cells {
+	return kernelUndoes().with(guardKilled, byStandby).with(bothKilled, byStandby).
+		with(guardStopped, standbyInTime).with(bothStopped, standbyInTime)
 }
 
 // journalUndoes is the row of a kind that outlives its guard.
@@ -188,7 +195,7 @@ func (m *matrix) end() {
 				t.Errorf("%s ended without heal, so the table says too little", r.name)
 			}
 		}
-		done, err := Heal(testCtx(t), m.dir, all.Faults(all.Options{}))
+		done, err := Heal(testCtx(t), m.dir, faults())
 		if err != nil || len(done) != len(m.rows) || !empty() {
 			t.Errorf("heal: %v, %+v, journal %v", err, done, journaled(t, m.dir))
 		}
@@ -206,29 +213,7 @@ func (m *matrix) reboot() {
 	t, h := m.t, m.auditor.hello
 	within(t, 30*time.Second, "both have ended", func() bool { return gone(h.GuardPID) && gone(h.PID) })
 	for _, r := range m.rows {
-		if r.cells[bothKilled].waits {
-			// A reboot would have taken the target along; a revert stands for that.
-			if _, err := byKind(all.Faults(all.Options{}))[r.kind].Revert(testCtx(t), r.fault.Plan); err != nil {
-				t.Fatal(err)
-			}
-		}
-		within(t, 30*time.Second, r.name+" is over", r.healed)
-		path := filepath.Join(m.dir, "faults", r.fault.ID+".json")
-		b, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var x entry
-		if err := json.Unmarshal(b, &x); err != nil {
-			t.Fatal(err)
-		}
-		x.Plan.BootID = "00000000-0000-0000-0000-000000000000"
-		if b, err = json.Marshal(x); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, b, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		m.ofAnotherBoot(r)
 	}
 	var foreign []string
 	for _, r := range m.rows {
@@ -248,5 +233,33 @@ func (m *matrix) reboot() {
 		if now := r.snapshot(); now != foreign[i] {
 			t.Errorf("%s: a plan of another boot changed\n%s\nto\n%s", r.name, foreign[i], now)
 		}
+	}
+}
+
+// ofAnotherBoot changes a fault's entry in the journal, once the fault is over.
+func (m *matrix) ofAnotherBoot(r matrixRow) {
+	t := m.t
+	path := filepath.Join(m.dir, "faults", r.fault.ID+".json")
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var x entry
+	if err := json.Unmarshal(b, &x); err != nil {
+		t.Fatal(err)
+	}
+	if r.cells[bothKilled].waits {
+		// A reboot would have taken the target along; a revert stands for that.
+		if _, err := byKind(faults())[r.kind].Revert(testCtx(t), x.Plan); err != nil {
+			t.Fatal(err)
+		}
+	}
+	within(t, 30*time.Second, r.name+" is over", r.healed)
+	x.Plan.BootID = "00000000-0000-0000-0000-000000000000"
+	if b, err = json.Marshal(x); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
 	}
 }

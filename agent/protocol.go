@@ -51,6 +51,7 @@ const (
 	opKill       op = "kill"
 	opMeasure    op = "measure"      // reads only
 	opCredit     op = "credit"       // no id, no answer: N more bytes may be sent
+	opPing       op = "ping"         // agent to guard: are you there?
 	opCaller     op = "caller"       // agent to guard: for whom it works
 	opWatch      op = "watch-client" // agent to guard: end this process group when the agent is gone
 )

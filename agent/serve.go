@@ -25,6 +25,7 @@ type Options struct {
 	// Limits are the owner's; what the environment says counts too, and the stricter
 	// of both holds.
 	Limits Limits
+	Pulse  Pulse
 }
 
 // server is a running agent.
@@ -74,6 +75,10 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, o Options) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var busy sync.WaitGroup
+	// Until the very end: an agent that reverts for long is not a hanging one.
+	alive, dead := context.WithCancel(context.WithoutCancel(ctx))
+	defer dead()
+	go s.pulse(alive)
 	for o := range orders(ctx, in) {
 		if o.Op == opCredit {
 			s.credit(o)

@@ -1,9 +1,7 @@
 package inject
 
 import (
-	"errors"
 	"fmt"
-	"os"
 	"strings"
 )
 
@@ -14,17 +12,13 @@ type Protected struct{ above map[int]bool }
 // NewProtected looks up this process (the guard), its agent, and all above:
 // hitting one of them would hit the hand that holds the fault, or the way to it.
 func NewProtected() (Protected, error) {
+	above, err := Above()
+	if err != nil {
+		return Protected{}, err
+	}
 	p := Protected{above: map[int]bool{}}
-	for pid := os.Getpid(); pid > 0 && !p.above[pid]; {
+	for _, pid := range above {
 		p.above[pid] = true
-		s, err := ReadStat(pid)
-		if errors.Is(err, ErrGone) {
-			break // a parent outside this pid namespace's /proc
-		}
-		if err != nil {
-			return Protected{}, err
-		}
-		pid = s.PPID
 	}
 	return p, nil
 }

@@ -30,19 +30,13 @@ func SSHConnections() []SSHConnection {
 		}
 	}
 	add("SSH_CONNECTION=" + os.Getenv("SSH_CONNECTION"))
-	seen := map[int]bool{}
-	for pid := os.Getpid(); pid > 1 && !seen[pid]; {
-		seen[pid] = true
+	above, _ := Above() // as far as they can be seen
+	for _, pid := range above {
 		if env, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ"); err == nil {
 			for v := range strings.SplitSeq(string(env), "\x00") {
 				add(v)
 			}
 		}
-		s, err := ReadStat(pid)
-		if err != nil {
-			break // not in this pid namespace
-		}
-		pid = s.PPID
 	}
 	return out
 }

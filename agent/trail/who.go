@@ -35,7 +35,11 @@ func Caller() Who {
 	}
 	// sudo takes SSH_CONNECTION out of its command's environment, and a guard is
 	// started by its agent: the processes above know more, as far as they may be read.
-	for pid, hops := os.Getppid(), 0; pid > 1 && hops < 32 && (w.SSH == "" || w.SudoUser == ""); hops++ {
+	above, _ := inject.Above()
+	for _, pid := range above {
+		if w.SSH != "" && w.SudoUser != "" {
+			break
+		}
 		if env, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ"); err == nil {
 			for v := range strings.SplitSeq(string(env), "\x00") {
 				if s, ok := strings.CutPrefix(v, "SSH_CONNECTION="); ok && w.SSH == "" {
@@ -46,11 +50,6 @@ func Caller() Who {
 				}
 			}
 		}
-		s, err := inject.ReadStat(pid)
-		if err != nil {
-			break // outside of this pid namespace
-		}
-		pid = s.PPID
 	}
 	return w
 }

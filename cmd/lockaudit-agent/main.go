@@ -21,7 +21,7 @@ import (
 // version is set by the linker.
 var version = "dev"
 
-const usage = `Usage: lockaudit-agent [flags] [heal | halt | resume | log | doctor | list | version]
+const usage = `Usage: lockaudit-agent [flags] [connect | heal | halt | resume | log | doctor | list | version]
 
 The node agent of lockaudit. Without an argument it takes orders, one JSON
 object a line, on stdin, and answers on stdout. At the end of its input it
@@ -30,6 +30,8 @@ whatever command gives it a node's stdio.
 
   via: [lockaudit-agent]                      this machine
   via: [ssh, node, sudo, lockaudit-agent]     another one
+  via: [ssh, node, sudo]                      another one, where systemd runs it
+  agent: [lockaudit-agent, connect]           (docs/systemd.md)
 
 Flags:
   --allow-commands   orders may name commands that run with this agent's rights:
@@ -43,6 +45,7 @@ Flags:
   --max-faults 4     no more are in effect at once (default 1024)
 
 Commands:
+  connect   join stdio to the agent that systemd starts behind its socket
   heal      revert whatever an agent left on this node, and say what was seen
             afterwards; needs nothing but the state directory
   halt      revert everything that is in effect, also that of a running agent, and
@@ -66,6 +69,7 @@ Environment:
   LOCKAUDIT_STATE   the state directory; else /run/lockaudit-agent for root
                     and lockaudit-agent in $XDG_RUNTIME_DIR, or else in
                     ~/.local/state, for anybody else
+  LOCKAUDIT_SOCKET  the socket of connect; else /run/lockaudit-agent.sock
 
 Examples:
   sudo lockaudit-agent heal
@@ -118,7 +122,9 @@ func run(ctx context.Context, args []string, in *os.File, out, log io.Writer) in
 		if terminal(in) {
 			fmt.Fprintln(log, "lockaudit-agent: waiting for orders on stdin; ctrl-D ends it, --help says more")
 		}
-		return fail(log, agent.Serve(ctx, in, out, agent.Options{Version: version, StateDir: dir, Guard: guardCommand(o), Limits: limits}))
+		return fail(log, serve(ctx, in, out, agent.Options{Version: version, StateDir: dir, Guard: guardCommand(o), Limits: limits}))
+	case "connect":
+		return fail(log, connect(ctx, socket(), in, out))
 	case "guard":
 		return fail(log, agent.Guard(ctx, in, out, agent.GuardOptions{StateDir: dir, Faults: all.Faults(o)}))
 	case "heal", "halt", "resume", "log", "doctor":

@@ -192,6 +192,9 @@ func (f *Fault) Revert(ctx context.Context, plan inject.Plan) (inject.Effect, er
 	if err := inject.DecodeStrict(plan.Undo, &p); err != nil {
 		return fail(fmt.Errorf("decode undo: %w", err))
 	}
+	if len(p.Revert) == 0 {
+		return fail(errors.New("decode undo: no revert command"))
+	}
 	if err := plan.SameBoot(); errors.Is(err, inject.ErrGone) {
 		return inject.Effect{Seen: "of an earlier boot: nothing was run"}, nil
 	} else if err != nil {
