@@ -40,6 +40,7 @@ type guard struct {
 	log     *logbook
 	limits  Limits
 	stir    chan struct{} // wakes watchHalt
+	locking sync.Once
 
 	mu      sync.Mutex
 	dirty   error // why nothing may be injected
@@ -56,7 +57,6 @@ func Guard(ctx context.Context, in io.Reader, out io.Writer, o GuardOptions) err
 	_ = os.WriteFile("/proc/self/comm", []byte("lockaudit-guard"), 0)
 	preferGroup()
 	closeOnExec()
-	lockMemory()
 	if o.step == nil {
 		o.step = func(string) {}
 	}
@@ -92,6 +92,7 @@ func Guard(ctx context.Context, in io.Reader, out io.Writer, o GuardOptions) err
 		<-g.out.done
 	}()
 	ctx, cancel := context.WithCancel(ctx)
+	giveBack()
 	var busy sync.WaitGroup
 	busy.Go(func() { g.watchHalt(ctx) })
 	for o := range orders(ctx, in) {

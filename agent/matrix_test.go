@@ -45,7 +45,9 @@ func (e incident) happen(a *auditor) {
 		kill(h.PID, syscall.SIGKILL)
 	case guardKilled:
 		kill(h.GuardPID, syscall.SIGKILL)
-	case bothKilled, rebooted: // the guard first, or it might still revert in order
+	case bothKilled, rebooted:
+		// At once: the guard might still revert, or the agent start another one.
+		stop(a.t, h.PID)
 		kill(h.GuardPID, syscall.SIGKILL)
 		kill(h.PID, syscall.SIGKILL)
 	case agentStopped:

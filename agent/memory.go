@@ -13,7 +13,8 @@ import (
 // out: a fault is reverted also on a node that has run out of memory, or whose disk
 // or root file system does not answer, which may well be the fault's own doing. What
 // the process touches later is locked from then on, so this costs no more than the
-// code. Without the permission everything stays as it was.
+// code, and a guard without a fault does without. Without the permission everything
+// stays as it was.
 func lockMemory() {
 	if !mayLock() || unix.Mlockall(unix.MCL_CURRENT|unix.MCL_FUTURE|unix.MCL_ONFAULT) != nil {
 		return
@@ -37,7 +38,7 @@ func mayLock() bool {
 	return unix.Capget(&hdr, &caps[0]) == nil && caps[0].Effective&(1<<unix.CAP_IPC_LOCK) != 0
 }
 
-// giveBack unmaps what the agent used of its program only to start. The pages stay
+// giveBack unmaps what this process used of its program only to start. The pages stay
 // in the page cache and come back when they are used.
 func giveBack() {
 	for _, m := range programPages() {
