@@ -92,7 +92,6 @@ func Guard(ctx context.Context, in io.Reader, out io.Writer, o GuardOptions) err
 		<-g.out.done
 	}()
 	ctx, cancel := context.WithCancel(ctx)
-	giveBack()
 	var busy sync.WaitGroup
 	busy.Go(func() { g.watchHalt(ctx) })
 	for o := range orders(ctx, in) {
@@ -178,6 +177,7 @@ func orders(ctx context.Context, in io.Reader) <-chan order {
 func (g *guard) handle(ctx context.Context, o order) reply {
 	switch {
 	case o.Op == opHello:
+		defer giveBack() // what it was prepared with, and will not need again
 		return reply{result: result{Hello: &Hello{Version: Version, GuardPID: os.Getpid(), Kinds: g.support(), Recovered: g.found, Limits: g.limits}}}
 	case o.Op == opPrepare && o.Spec != nil:
 		p, err := g.prepare(ctx, *o.Spec)

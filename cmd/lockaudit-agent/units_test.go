@@ -1,5 +1,4 @@
-// Package systemd tests the units of this folder under a real systemd.
-package systemd
+package main
 
 import (
 	"context"
@@ -18,34 +17,25 @@ import (
 	"github.com/lockaudit/lockaudit/inject/target/systemdtest"
 )
 
+// The units of deploy/systemd, under a real systemd.
 const (
-	installed = "/usr/local/bin/lockaudit-agent" // in the units
-	faults    = "/run/lockaudit-agent/faults"
-	socket    = "lockaudit-agent.socket"
-	service   = "lockaudit-agent@.service"
-	healUnit  = "lockaudit-heal.service"
+	installed   = "/usr/local/bin/lockaudit-agent" // in the units
+	unitFaults  = "/run/lockaudit-agent/faults"
+	socketUnit  = "lockaudit-agent.socket"
+	serviceUnit = "lockaudit-agent@.service"
+	healUnit    = "lockaudit-heal.service"
 	// envExe is the agent's program, for the copy of the test inside the machine.
 	envExe = "UNITS_TEST_EXE"
 )
 
-// program builds the agent as it is shipped, once.
+// program is the agent as it is shipped, built once and outside of the machine.
 func program(t *testing.T) string {
 	t.Helper()
-	if exe := os.Getenv(envExe); exe != "" {
-		return exe
+	exe := os.Getenv(envExe)
+	if exe == "" {
+		exe = build(t)
+		t.Setenv(envExe, exe)
 	}
-	dir, err := os.MkdirTemp("", "lockaudit-units-") // not t.TempDir, which differs inside
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	exe := filepath.Join(dir, "lockaudit-agent")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", exe, "../../cmd/lockaudit-agent")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v: %s", err, out)
-	}
-	t.Setenv(envExe, exe)
 	return exe
 }
 
@@ -53,7 +43,7 @@ func program(t *testing.T) string {
 // what replace says, in pairs.
 func unit(t *testing.T, name, exe string, replace ...string) string {
 	t.Helper()
-	b, err := os.ReadFile(name)
+	b, err := os.ReadFile(filepath.Join("../../deploy/systemd", name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,12 +57,12 @@ func unit(t *testing.T, name, exe string, replace ...string) string {
 	return strings.ReplaceAll(s, installed, exe)
 }
 
-// TestVerify asks systemd-analyze, which must have nothing to say, and holds the exposure
+// TestUnitsVerify asks systemd-analyze, which must have nothing to say, and holds the exposure
 // that systemd computes where it is: an option that is added or lost shows.
-func TestVerify(t *testing.T) {
+func TestUnitsVerify(t *testing.T) {
 	exe, dir := program(t), t.TempDir()
 	var paths []string
-	for _, name := range []string{socket, service, healUnit} {
+	for _, name := range []string{socketUnit, serviceUnit, healUnit} {
 		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, []byte(unit(t, name, exe)), 0o644); err != nil {
 			t.Fatal(err)
@@ -107,9 +97,9 @@ func newNode(t *testing.T, m *systemdtest.Machine, exe string, replace ...string
 			t.Fatal(err)
 		}
 	}
-	m.Write(t, service, unit(t, service, exe, replace...))
+	m.Write(t, serviceUnit, unit(t, serviceUnit, exe, replace...))
 	m.Write(t, healUnit, unit(t, healUnit, exe))
-	m.Start(t, socket, unit(t, socket, exe))
+	m.Start(t, socketUnit, unit(t, socketUnit, exe))
 	return node{t, m, exe}
 }
 
@@ -162,7 +152,7 @@ func (n node) within(what string, ok func() bool) {
 
 // journal is empty when something has reverted and read back.
 func (n node) journalEmpty() bool {
-	files, err := os.ReadDir(faults)
+	files, err := os.ReadDir(unitFaults)
 	return err == nil && len(files) == 0
 }
 
@@ -207,16 +197,16 @@ func (n node) cut(c *agent.Conn) {
 	}
 }
 
-// TestAgent is an audit through the socket: it works with the capabilities of the unit,
+// TestUnitAgent is an audit through the socket: it works with the capabilities of the unit,
 // and its end leaves nothing.
-func TestAgent(t *testing.T) {
+func TestUnitAgent(t *testing.T) {
 	exe := program(t)
 	systemdtest.Run(t, func(t *testing.T, m *systemdtest.Machine) {
 		n := newNode(t, m, exe)
 		pid := victim(t)
 		c := n.dial("SSH_CONNECTION=10.99.0.2 40000 10.99.0.1 22", "SUDO_USER=alice")
 		h := c.Hello()
-		if s, err := inject.ReadStat(h.PID); err != nil || s.PPID != 1 || h.UID != 0 || h.StateDir != filepath.Dir(faults) {
+		if s, err := inject.ReadStat(h.PID); err != nil || s.PPID != 1 || h.UID != 0 || h.StateDir != filepath.Dir(unitFaults) {
 			t.Errorf("hello %+v, process %+v, %v", h, s, err)
 		}
 		n.pause(c, pid)
@@ -238,7 +228,7 @@ func TestAgent(t *testing.T) {
 		}
 		n.within("the second one's unit is gone", func() bool { return len(n.instances()) == 1 })
 		if !stopped(pid) || n.journalEmpty() {
-			t.Error("the second connection ended the first one's faults")
+			t.Error("the second connection ended the first one's unitFaults")
 		}
 		if err := c.Close(); err != nil {
 			t.Errorf("close: %v", err)
@@ -287,7 +277,7 @@ func TestUnitHeals(t *testing.T) {
 			_ = c.Close() // its error is that the agent was lost
 		}
 		// At boot: what is left in the journal is of another life.
-		left := filepath.Join(faults, "000000000001.json")
+		left := filepath.Join(unitFaults, "000000000001.json")
 		entry := `{"version":1,"plan":{"id":"000000000001","spec":{"kind":"pause","for":1,"params":{}},"boot_id":"another","objects":[],"undo":{}}}`
 		if err := os.WriteFile(left, []byte(entry), 0o600); err != nil {
 			t.Fatal(err)
