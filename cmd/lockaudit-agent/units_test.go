@@ -83,14 +83,14 @@ func TestUnitsVerify(t *testing.T) {
 	}
 }
 
-// node is a machine with the units.
-type node struct {
+// machine is one with the units.
+type machine struct {
 	t   *testing.T
 	m   *systemdtest.Machine
 	exe string
 }
 
-func newNode(t *testing.T, m *systemdtest.Machine, exe string, replace ...string) node {
+func newMachine(t *testing.T, m *systemdtest.Machine, exe string, replace ...string) machine {
 	t.Helper()
 	for _, dir := range []string{"/var/lib", "/var/log"} { // the disk is read-only here
 		if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
@@ -100,7 +100,7 @@ func newNode(t *testing.T, m *systemdtest.Machine, exe string, replace ...string
 	m.Write(t, serviceUnit, unit(t, serviceUnit, exe, replace...))
 	m.Write(t, healUnit, unit(t, healUnit, exe))
 	m.Start(t, socketUnit, unit(t, socketUnit, exe))
-	return node{t, m, exe}
+	return machine{t, m, exe}
 }
 
 func ctx60(t *testing.T) context.Context {
@@ -109,7 +109,7 @@ func ctx60(t *testing.T) context.Context {
 	return ctx
 }
 
-func (n node) dial(env ...string) *agent.Conn {
+func (n machine) dial(env ...string) *agent.Conn {
 	n.t.Helper()
 	c, err := agent.Dial(ctx60(n.t), agent.Command{Argv: []string{n.exe, "connect"}, Env: env}, nil)
 	if err != nil {
@@ -141,7 +141,7 @@ func gone(pid int) bool {
 	return errors.Is(err, inject.ErrGone) || err == nil && s.Dead()
 }
 
-func (n node) within(what string, ok func() bool) {
+func (n machine) within(what string, ok func() bool) {
 	n.t.Helper()
 	for end := time.Now().Add(40 * time.Second); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
@@ -151,13 +151,13 @@ func (n node) within(what string, ok func() bool) {
 }
 
 // journal is empty when something has reverted and read back.
-func (n node) journalEmpty() bool {
+func (n machine) journalEmpty() bool {
 	files, err := os.ReadDir(unitFaults)
 	return err == nil && len(files) == 0
 }
 
 // instances are the units of connections that still exist.
-func (n node) instances() []string {
+func (n machine) instances() []string {
 	n.t.Helper()
 	units, err := n.m.Conn.ListUnitsByPatternsContext(ctx60(n.t), nil, []string{"lockaudit-agent@*.service"})
 	if err != nil {
@@ -170,7 +170,7 @@ func (n node) instances() []string {
 	return out
 }
 
-func (n node) pause(c *agent.Conn, pid int) agent.Fault {
+func (n machine) pause(c *agent.Conn, pid int) agent.Fault {
 	n.t.Helper()
 	f, err := c.Inject(ctx60(n.t), inject.Spec{Kind: "pause", For: time.Hour, Params: fmt.Appendf(nil, `{"pid":%d}`, pid)})
 	if err != nil {
@@ -183,7 +183,7 @@ func (n node) pause(c *agent.Conn, pid int) agent.Fault {
 }
 
 // cut is a partition in a namespace of its own.
-func (n node) cut(c *agent.Conn) {
+func (n machine) cut(c *agent.Conn) {
 	n.t.Helper()
 	cmd := exec.Command("sleep", "1000")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
@@ -202,7 +202,7 @@ func (n node) cut(c *agent.Conn) {
 func TestUnitAgent(t *testing.T) {
 	exe := program(t)
 	systemdtest.Run(t, func(t *testing.T, m *systemdtest.Machine) {
-		n := newNode(t, m, exe)
+		n := newMachine(t, m, exe)
 		pid := victim(t)
 		c := n.dial("SSH_CONNECTION=10.99.0.2 40000 10.99.0.1 22", "SUDO_USER=alice")
 		h := c.Hello()
@@ -244,7 +244,7 @@ func TestUnitAgent(t *testing.T) {
 func TestUnitHeals(t *testing.T) {
 	exe := program(t)
 	systemdtest.Run(t, func(t *testing.T, m *systemdtest.Machine) {
-		n := newNode(t, m, exe, "WatchdogSec=20s", "WatchdogSec=3s")
+		n := newMachine(t, m, exe, "WatchdogSec=20s", "WatchdogSec=3s")
 		for _, x := range []struct {
 			name string
 			hit  func(agent.Hello)
