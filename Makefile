@@ -49,7 +49,7 @@ vm-deps:
 # One machine at a time: an interpreted one takes a whole core. The test binaries are
 # static, because they run in the machines too.
 VMTESTS = ./lab/vm ./inject/partition ./inject/degrade ./inject/nodeclock ./cmd/lockaudit-agent
-test-vm: vm-deps
+test-vm: deps vm-deps
 	$(GO) vet -tags vm $(VMTESTS)
 	CGO_ENABLED=0 $(GO) test -tags vm -run '^TestVM' -p 1 -timeout 20m $(VMTESTS)
 

@@ -109,7 +109,7 @@ func (m Machine) initramfs(k unpacked, guest []byte, to string) error {
 // arguments are qemu's. Nothing of a user's configuration and no default device is
 // taken: the machine has a serial console, the control channel, and what it asks for.
 func (m Machine) arguments(k unpacked, dir string) []string {
-	line := "console=ttyS0 panic=-1 quiet loglevel=4 rdinit=/init PATH=/bin " + Marker
+	line := "console=ttyS0 panic=-1 quiet loglevel=4 rdinit=/init PATH=/bin:/usr/bin " + Marker
 	args := []string{
 		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-accel", "tcg", "-cpu", "max", "-smp", "1",
 		"-m", fmt.Sprint(m.MemoryMiB), "-kernel", k.image, "-initrd", filepath.Join(dir, "initramfs"),

@@ -111,12 +111,12 @@ func section(out, name string) string {
 	}
 	parent := name[:strings.LastIndex(name, "/")+1]
 	for at := 0; ; {
-		i := strings.Index(rest[at:], "=== RUN   "+parent)
+		i := strings.Index(rest[at:], "\n=== RUN   "+parent) // indented ones are of other processes
 		if i < 0 {
 			return rest
 		}
 		at += i
-		if !strings.HasPrefix(rest[at:], "=== RUN   "+name+"/") {
+		if !strings.HasPrefix(rest[at:], "\n=== RUN   "+name+"/") {
 			return rest[:at]
 		}
 		at++

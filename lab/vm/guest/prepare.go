@@ -15,7 +15,7 @@ func prepare() error {
 	for _, m := range []struct{ kind, at, options string }{
 		{"proc", "/proc", ""}, {"sysfs", "/sys", ""}, {"devtmpfs", "/dev", ""},
 		{"tmpfs", "/run", "mode=0755"}, {"tmpfs", "/tmp", "mode=1777"}, {"devpts", "/dev/pts", ""},
-		{"cgroup2", "/sys/fs/cgroup", ""},
+		{"cgroup2", "/cgroup", ""}, // the usual place is left to a systemd under test
 	} {
 		if err := os.MkdirAll(m.at, 0o755); err != nil {
 			return err
