@@ -24,6 +24,7 @@ var layers = map[string][]string{
 	"resources":   {"history", "strict"},
 	"clients":     {"locks", "resources", "history", "facts"},
 	"inject":      {"inject/target", "inject/netns", "strict"},
+	"inject/hold": {"inject", "inject/partition"},
 	"measure":     {"history"},
 	"agent":       {"inject", "inject/target", "measure"},
 	"agent/trail": {"inject"},

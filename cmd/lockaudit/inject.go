@@ -24,7 +24,7 @@ func injectCommand() *cobra.Command {
 		Short: "One fault by hand, with a deadline",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return exit{exitUsage, hinted{fmt.Errorf("unknown fault %q", args[0]), "known are: pause, partition, degrade, clock"}}
+				return exit{exitUsage, hinted{fmt.Errorf("unknown fault %q", args[0]), "known are: pause, partition, hold, degrade, clock"}}
 			}
 			return nil
 		},
@@ -32,6 +32,7 @@ func injectCommand() *cobra.Command {
 	}
 	cmd.AddCommand(injectPauseCommand())
 	cmd.AddCommand(injectPartitionCommand())
+	cmd.AddCommand(injectHoldCommand())
 	cmd.AddCommand(injectClockCommand())
 	cmd.AddCommand(injectDegradeCommand())
 	return cmd

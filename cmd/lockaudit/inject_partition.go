@@ -67,16 +67,20 @@ alone in their control group (v2), as units and containers are; nothing is moved
 	cmd.Flags().StringVar(&p.Direction, "direction", "both", "both, in (what arrives) or out (what leaves)")
 	cmd.Flags().StringArrayVar(&p.Protect, "protect", nil, "an address and port that stays reachable; repeatable")
 	cmd.Flags().StringVar(&p.Netns.Path, "netns", "", "the network namespace, as a path; the default is the agent's")
-	cmd.Flags().IntVar(&whose.PID, "pid", 0, "the network namespace of this process")
-	cmd.Flags().StringVar(&whose.Unit, "unit", "", "the network namespace of this systemd unit")
-	cmd.Flags().StringVar(&whose.Container, "container", "", "the network namespace of this container, by its id")
-	cmd.Flags().BoolVar(&only, "only", false, "only the packets of that process, unit or container")
+	bindWhose(cmd, &whose, &only)
 	cmd.Flags().IntVar(&p.Pick, "pick", 0, "cut off only so many of the peers, drawn by --seed")
 	cmd.Flags().Uint64Var(&p.Seed, "seed", 0, "the draw of --pick; the same seed draws the same peers")
 	cmd.Flags().DurationVar(&p.Period, "period", 0, "come and go in this time, as in 2s; with --duty")
 	cmd.Flags().IntVar(&p.Duty, "duty", 0, "percent of the period in which it is in effect")
 	f.bind(cmd)
 	return cmd
+}
+
+func bindWhose(cmd *cobra.Command, whose *target.Selector, only *bool) {
+	cmd.Flags().IntVar(&whose.PID, "pid", 0, "the network namespace of this process")
+	cmd.Flags().StringVar(&whose.Unit, "unit", "", "the network namespace of this systemd unit")
+	cmd.Flags().StringVar(&whose.Container, "container", "", "the network namespace of this container, by its id")
+	cmd.Flags().BoolVar(only, "only", false, "only the packets of that process, unit or container")
 }
 
 // aim fills in whose packets are cut.

@@ -7,6 +7,7 @@ import (
 	"github.com/lockaudit/lockaudit/inject/clock"
 	"github.com/lockaudit/lockaudit/inject/crash"
 	"github.com/lockaudit/lockaudit/inject/degrade"
+	"github.com/lockaudit/lockaudit/inject/hold"
 	"github.com/lockaudit/lockaudit/inject/hook"
 	"github.com/lockaudit/lockaudit/inject/nodeclock"
 	"github.com/lockaudit/lockaudit/inject/partition"
@@ -27,6 +28,7 @@ func Faults(o Options) []inject.Fault {
 	return []inject.Fault{
 		pause.New(),
 		partition.New(),
+		hold.New(),
 		degrade.New(),
 		clock.New(),
 		nodeclock.New(nodeclock.Options{Allow: o.NodeClock}),

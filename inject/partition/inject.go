@@ -111,6 +111,9 @@ func (f *Fault) hold(p inject.Plan, u undo) (*held, error) {
 }
 
 func (h *held) close() {
+	if h.taken != nil {
+		h.taken.Close()
+	}
 	closeLater(h.conn)
 	h.ns.Close()
 }

@@ -13,8 +13,10 @@ type Taker func(queue uint16) (Taken, error)
 // Taken are the packets that were kept back.
 type Taken interface {
 	// Release lets all of them go, in order, and returns how many once none is left.
-	// It may be called again. Then nothing is kept any more.
+	// It may be called again.
 	Release() (int, error)
+	// Close ends it. What it has not let go of is lost.
+	Close()
 }
 
 // NewKeeping is the fault of another kind, which keeps packets back.
@@ -27,8 +29,8 @@ func NewKeeping(kind string, t Taker) *Fault {
 // keepOnly checks an order to keep packets back.
 func (c *cut) keepOnly() error {
 	switch {
-	case c.direction == "in":
-		return errors.New("direction is in: only what leaves can be kept back")
+	case c.direction == "in", c.asked == "both":
+		return errors.New("only what leaves can be kept back: the direction is out")
 	case c.flap.period > 0:
 		return errors.New("what is kept back does not flap")
 	}

@@ -48,6 +48,7 @@ type cut struct {
 	ports     []uint16
 	protos    []byte // IP protocol numbers; empty is all
 	direction string
+	asked     string // the direction as ordered
 	Netns     Netns
 	process   target.Selector
 	flap      flap
@@ -97,7 +98,7 @@ func decodeParams(b []byte) (cut, error) {
 	if err := inject.DecodeStrict(b, &p); err != nil {
 		return cut{}, err
 	}
-	c := cut{direction: p.Direction, Netns: p.Netns, process: p.Process}
+	c := cut{direction: p.Direction, asked: p.Direction, Netns: p.Netns, process: p.Process}
 	if !p.Process.IsZero() {
 		if err := p.Process.Validate(); err != nil {
 			return cut{}, fmt.Errorf("process: %w", err)
