@@ -64,7 +64,7 @@ bench-deps: deps
 	  test "$$(id -u)" = 0 || { echo "make: missing; run: sudo apt-get install faketime" >&2; exit 1; }; \
 	  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends faketime; }
 
-bench: build bench-deps
+bench: build bench-deps vm-deps
 	$(GO) run ./bench
 
 FUZZTIME ?= 20s

@@ -25,6 +25,13 @@ const benchRole = "LOCKAUDIT_BENCH_ROLE"
 // playRole: "target" looks at the clock every 50 µs and, on each line of input,
 // prints the largest gap since the last one in nanoseconds; "busy" burns a core.
 func playRole(role string) {
+	if role == nodeClockRole {
+		if err := playNodeClock(); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if role == "busy" {
 		for {
 			_ = math.Sqrt(2)

@@ -48,6 +48,7 @@ func figures() []figure {
 		{"clock/read", clockRead},
 		{"clock/stop", clockStop},
 		{"clock/change", clockChange},
+		{"node-clock/residual", nodeClockResidual},
 		{"agent/size", agentSize},
 		{"five-steps", fiveSteps},
 		{"full-audit", fullAudit},
