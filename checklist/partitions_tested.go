@@ -29,9 +29,17 @@ func partitionsTested() Item {
 // scenario is one partition that was really in effect, and how it ended.
 type scenario struct {
 	name     string
+	shape    string // of the servers, with who was granted the lock; "" for a holder's cut
 	bad      string // what went wrong; empty if nothing did
 	harm     bool
 	evidence []Evidence
+}
+
+func (s scenario) title() string {
+	if s.shape == "" {
+		return s.name
+	}
+	return s.name + ", " + s.shape
 }
 
 // judgePartitions passes if A was cut off as a holder and, where the service has
@@ -45,7 +53,7 @@ func judgePartitions(run record.Run) Finding {
 	for _, s := range all {
 		if s.bad != "" && f.Outcome != Fail {
 			f.Outcome, f.Harm = Fail, s.harm
-			f.Summary, f.Evidence = s.name+": "+s.bad, s.evidence
+			f.Summary, f.Evidence = s.title()+": "+s.bad, s.evidence
 		}
 		if s.bad != "" {
 			f.Trials.Shown++
@@ -70,14 +78,27 @@ func judgePartitions(run record.Run) Finding {
 	return f
 }
 
+// parted names the scenarios in which the servers lose each other.
+const parted = "lock servers parted"
+
+// scenarioNames lists each scenario once, with the shapes that it took.
 func scenarioNames(all []scenario) string {
 	var names []string
+	shapes := map[string][]string{}
 	for _, s := range all {
 		if !slices.Contains(names, s.name) {
 			names = append(names, s.name)
 		}
+		if s.shape != "" && !slices.Contains(shapes[s.name], s.shape) {
+			shapes[s.name] = append(shapes[s.name], s.shape)
+		}
 	}
-	return strings.Join(names, ", ")
+	for i, name := range names {
+		if list := shapes[name]; len(list) > 0 {
+			names[i] += ": " + strings.Join(list, ", ")
+		}
+	}
+	return strings.Join(names, "; ")
 }
 
 // holderScenarios are the trials in which A was cut off while it held.
@@ -113,7 +134,7 @@ func serverScenarios(run record.Run) (shown []scenario, gap string) {
 	gaps := map[string]string{} // by shape; one that was repeated may have been shown since
 	for _, t := range all {
 		name, evidence, reason := t.parted()
-		one := scenario{name: fmt.Sprintf("lock servers parted, %s (granted to %s)", name, t.winner()), evidence: evidence}
+		one := scenario{name: parted, shape: fmt.Sprintf("%s (granted to %s)", name, t.winner()), evidence: evidence}
 		found := history.DoubleGrants(t.events, history.Options{OwnerCheck: run.Manifest.Subject.Can(ownerCheck)})
 		switch {
 		case len(found) > 0:

@@ -116,7 +116,7 @@ func (t trial) stillness(kind string) []Evidence {
 		words := fmt.Sprintf("%d refused acquires in %s, and %s gained no line", s.Refusals, Duration(s.Over), s.Source)
 		switch {
 		case kind == history.KindMetrics:
-			words = fmt.Sprintf("%d refused acquires in %s, and of the %d series of %s none moved but those that move without them too%s",
+			words = fmt.Sprintf("%d refused acquires in %s, and of the %d series of %s none moved that stands still otherwise%s",
 				s.Refusals, Duration(s.Over), s.Series, s.Source, stoodStill(s.Still))
 		case len(s.Lines) > 0:
 			words = fmt.Sprintf("%d refused acquires in %s, and %s gained only lines as it does without them: %q",

@@ -34,6 +34,7 @@ type count struct {
 type htmlGroup struct {
 	ID, Title string
 	Open      bool
+	Legend    bool // it has the first pictures
 	Findings  []htmlFinding
 }
 
@@ -115,8 +116,22 @@ func groups(findings []checklist.Finding, views map[string]htmlFinding) []htmlGr
 		}
 		to.Findings = append(to.Findings, views[f.Item])
 	}
-	return slices.DeleteFunc([]htmlGroup{trouble, passed, undecided, untested, other},
+	all := slices.DeleteFunc([]htmlGroup{trouble, passed, undecided, untested, other},
 		func(g htmlGroup) bool { return len(g.Findings) == 0 })
+	for i := range all {
+		if all[i].pictured() {
+			all[i].Legend = true
+			break
+		}
+	}
+	return all
+}
+
+// pictured reports whether a finding of the group has a picture.
+func (g htmlGroup) pictured() bool {
+	return slices.ContainsFunc(g.Findings, func(f htmlFinding) bool {
+		return slices.ContainsFunc(f.Scenes, func(s scene) bool { return !s.Empty() })
+	})
 }
 
 // htmlFinding is one finding with its pictures.

@@ -34,7 +34,7 @@ func lanesOf(events []history.Event) []lane {
 		case history.OpAcquire, history.OpRenew, history.OpRelease, history.OpObserve:
 			service = true
 		}
-		if e.Actor == "probe" || e.Actor == "agent" || e.Actor == "observer" || e.Op == history.OpMeasure {
+		if !ofClient(e) {
 			continue
 		}
 		if !slices.ContainsFunc(clients, func(l lane) bool { return l.actor == e.Actor }) {
@@ -49,6 +49,16 @@ func lanesOf(events []history.Event) []lane {
 		clients = append(clients, lane{name: "resource", kind: resourceLane})
 	}
 	return clients
+}
+
+// ofClient: the event has a place in a client's lane. What the auditor, the agent and
+// a third party do, and what was measured and read, has none.
+func ofClient(e history.Event) bool {
+	switch e.Op {
+	case history.OpMeasure, history.OpSignal, history.OpStall:
+		return false
+	}
+	return e.Actor != "probe" && e.Actor != "agent" && e.Actor != "observer"
 }
 
 // clientName is what a reader calls an actor: the scripts name their two "a" and "b".

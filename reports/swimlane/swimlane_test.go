@@ -171,3 +171,22 @@ func TestAnything(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatHasNoLane: the auditor's own stall, a measurement and a look at metrics or a
+// log are no client's, and an empty lane would puzzle.
+func TestWhatHasNoLane(t *testing.T) {
+	events := []history.Event{
+		{Seq: 1, Actor: "metrics", Op: history.OpSignal, Type: history.Invoke},
+		{Seq: 2, Actor: "a", Node: "app-a", Op: history.OpAcquire, Type: history.Invoke},
+		{Seq: 3, Actor: "a", Node: "app-a", Op: history.OpAcquire, Type: history.OK, Call: 2, Grant: &history.Grant{}},
+		{Seq: 4, Actor: "auditor", Op: history.OpStall, Type: history.Info},
+		{Seq: 5, Actor: "agent", Op: history.OpMeasure, Type: history.OK},
+	}
+	var names []string
+	for _, l := range lanesOf(events) {
+		names = append(names, l.name)
+	}
+	if got := strings.Join(names, ", "); got != "client A, lock service" {
+		t.Errorf("lanes %q", got)
+	}
+}
