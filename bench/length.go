@@ -23,7 +23,8 @@ import (
 const benchRole = "LOCKAUDIT_BENCH_ROLE"
 
 // playRole: "target" looks at the clock every 50 µs and, on each line of input,
-// prints the largest gap since the last one in nanoseconds; "busy" burns a core.
+// prints the largest gap since the last one in nanoseconds; "busy" burns a core;
+// "root" and "last" are of a tree.
 func playRole(role string) {
 	if role == nodeClockRole {
 		if err := playNodeClock(); err != nil {
@@ -32,10 +33,15 @@ func playRole(role string) {
 		}
 		return
 	}
-	if role == "busy" {
+	switch role {
+	case "busy":
 		for {
 			_ = math.Sqrt(2)
 		}
+	case "root":
+		playRoot()
+	case "last":
+		playLast()
 	}
 	runtime.LockOSThread()
 	// The instrument must not wait for a core after the pause is over: what it

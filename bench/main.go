@@ -42,6 +42,7 @@ func figures() []figure {
 		{"pause/length", pauseLength},
 		{"pause/length-busy", pauseLengthBusy},
 		{"pause/kill-both", killBoth},
+		{"pause/tree", pauseTree},
 		{"partition/order", partitionOrder},
 		{"partition/ends", partitionEnds},
 		{"partition/cost", partitionCost},
