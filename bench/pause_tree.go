@@ -206,11 +206,11 @@ func pauseTreeOf(ctx context.Context, c *agent.Conn, size, n int) ([]row, error)
 	}
 	defer t.close()
 	var rows []row
-	for _, m := range []struct{ method, what, target string }{
+	for _, m := range []struct{ method, what, promised string }{
 		{pause.MethodSIGSTOP, "SIGSTOP", ""},
 		{pause.MethodFreezer, "freezer", map[int]string{1000: "median < 10"}[size]},
 		{pause.MethodPtrace, "ptrace", ""},
-		{"", "alternative: sh -c 'for p in …; do kill -STOP $p; done'", ""},
+		{"", "alternative: a shell's loop of kill", ""},
 	} {
 		var total, apart []float64
 		for range 10 * n {
@@ -228,9 +228,9 @@ func pauseTreeOf(ctx context.Context, c *agent.Conn, size, n int) ([]row, error)
 				return nil, err
 			}
 		}
-		rows = append(rows, row{fmt.Sprintf("%d processes, %s: order until all are seen stopped", size, m.what), m.target, total, "ms"})
+		rows = append(rows, row{fmt.Sprintf("%d, %s: order until all are seen stopped", size, m.what), "", total, "ms"})
 		if size > 1 {
-			rows = append(rows, row{"  first stopped to last stopped", "", apart, "ms"})
+			rows = append(rows, row{fmt.Sprintf("%d, %s: first stopped to last stopped", size, m.what), m.promised, apart, "ms"})
 		}
 	}
 	return rows, nil

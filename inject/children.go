@@ -18,6 +18,9 @@ import (
 // would run pgrep.
 func Children(ctx context.Context, pid int) ([]int, error) {
 	dir := "/proc/" + strconv.Itoa(pid) + "/task"
+	if kids, ok := childrenOfOne(dir, pid); ok {
+		return kids, nil
+	}
 	tasks, err := os.ReadDir(dir)
 	if notThere(err) {
 		return nil, nil
@@ -46,6 +49,29 @@ func Children(ctx context.Context, pid int) ([]int, error) {
 		}
 	}
 	return out, nil
+}
+
+// childrenOfOne is the short way for most processes, which have one thread and few
+// children: a tree may have very many, and is stopped only once all have been seen.
+func childrenOfOne(dir string, pid int) ([]int, bool) {
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil || st.Nlink != 2+1 { // . and .. and one thread
+		return nil, false
+	}
+	var buf [512]byte
+	b, err := readSmall(dir+"/"+strconv.Itoa(pid)+"/children", buf[:])
+	if err != nil || len(b) == len(buf) {
+		return nil, false // the long way says why, or reads more
+	}
+	var out []int
+	for _, w := range strings.Fields(string(b)) {
+		n, err := strconv.Atoi(w)
+		if err != nil {
+			return nil, false
+		}
+		out = append(out, n)
+	}
+	return out, true
 }
 
 func scan(ctx context.Context, parent int) ([]int, error) {

@@ -25,6 +25,7 @@ type Stat struct {
 	State      byte // R, S, D, T, t, Z, X …
 	PPID, PGID int
 	Flags      uint64 // PF_* of the kernel
+	Threads    int
 	StartTime  uint64
 }
 
@@ -59,19 +60,30 @@ func parseStat(b []byte) (Stat, error) {
 	if open < 0 || end < open {
 		return Stat{}, fmt.Errorf("parse stat: %q", b)
 	}
-	f := strings.Fields(string(b[end+1:]))
-	if len(f) < 20 || len(f[0]) != 1 {
-		return Stat{}, fmt.Errorf("parse stat: %d fields after the name", len(f))
+	var f [statFields]string // fixed: a fault reads thousands of these
+	n := 0
+	for w := range strings.FieldsSeq(string(b[end+1:])) {
+		if f[n] = w; n == len(f)-1 {
+			break
+		}
+		n++
+	}
+	if n < len(f)-1 || len(f[0]) != 1 {
+		return Stat{}, fmt.Errorf("parse stat: %d fields after the name", n)
 	}
 	ppid, err1 := strconv.Atoi(f[1])
 	pgid, err2 := strconv.Atoi(f[2])
 	flags, err3 := strconv.ParseUint(f[6], 10, 64)
-	start, err4 := strconv.ParseUint(f[19], 10, 64)
-	if err := errors.Join(err1, err2, err3, err4); err != nil {
+	threads, err4 := strconv.Atoi(f[17])
+	start, err5 := strconv.ParseUint(f[19], 10, 64)
+	if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
 		return Stat{}, fmt.Errorf("parse stat: %w", err)
 	}
-	return Stat{Comm: string(b[open+1 : end]), State: f[0][0], PPID: ppid, PGID: pgid, Flags: flags, StartTime: start}, nil
+	return Stat{Comm: string(b[open+1 : end]), State: f[0][0], PPID: ppid, PGID: pgid, Flags: flags, Threads: threads, StartTime: start}, nil
 }
+
+// statFields is how many fields after the name are looked at.
+const statFields = 20
 
 // readSmall reads a proc file with three system calls and without the poller,
 // which a fault with a deadline in microseconds cannot afford.
@@ -99,14 +111,20 @@ func readSmall(path string, buf []byte) ([]byte, error) {
 // the pidfd exists, so a reused pid cannot be mistaken for it. A zombie or
 // another process is ErrGone. The caller closes the pidfd.
 func (p Process) Open() (int, error) {
+	fd, _, err := p.OpenStat()
+	return fd, err
+}
+
+// OpenStat is Open, with what was read of the process after the pidfd existed.
+func (p Process) OpenStat() (int, Stat, error) {
 	fd, err := unix.PidfdOpen(p.PID, 0)
 	switch {
 	case errors.Is(err, unix.ESRCH):
-		return -1, fmt.Errorf("open process %d: %w", p.PID, ErrGone)
+		return -1, Stat{}, fmt.Errorf("open process %d: %w", p.PID, ErrGone)
 	case errors.Is(err, unix.ENOSYS):
-		return -1, fmt.Errorf("open process %d: no pidfd, kernel 5.3 or later is needed: %w", p.PID, ErrUnsupported)
+		return -1, Stat{}, fmt.Errorf("open process %d: no pidfd, kernel 5.3 or later is needed: %w", p.PID, ErrUnsupported)
 	case err != nil:
-		return -1, fmt.Errorf("open process %d: %w", p.PID, err)
+		return -1, Stat{}, fmt.Errorf("open process %d: %w", p.PID, err)
 	}
 	s, err := ReadStat(p.PID)
 	if err == nil && (s.StartTime != p.StartTime || s.Dead()) {
@@ -114,9 +132,9 @@ func (p Process) Open() (int, error) {
 	}
 	if err != nil {
 		unix.Close(fd)
-		return -1, fmt.Errorf("open process %d started at tick %d: %w", p.PID, p.StartTime, err)
+		return -1, Stat{}, fmt.Errorf("open process %d started at tick %d: %w", p.PID, p.StartTime, err)
 	}
-	return fd, nil
+	return fd, s, nil
 }
 
 // BootID identifies this boot of the kernel.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -50,11 +51,11 @@ func prepareFreezer(ctx context.Context, p Params, u *undo, plan *inject.Plan) e
 	if err := unix.Access(g.file("cgroup.freeze"), unix.W_OK); err != nil {
 		return fmt.Errorf("freeze cgroup %s: %w; kernel 5.2 or later and root are needed: %w", g.Path, err, inject.ErrUnsupported)
 	}
-	words, err := allStoppable(g)
+	inside, words, err := allStoppable(g, nil)
 	if err != nil {
 		return err
 	}
-	u.Tree, u.Group, u.Processes = false, g.group, []inject.Process{t.Process}
+	u.Tree, u.Group, u.Target, u.Inside = false, g.group, t.Process, inside
 	what := "unit " + t.Unit
 	if t.Container != "" {
 		what = "container " + t.Container
@@ -63,32 +64,44 @@ func prepareFreezer(ctx context.Context, p Params, u *undo, plan *inject.Plan) e
 	return nil
 }
 
-// allStoppable checks every process of the cgroup and names it.
-func allStoppable(g openedGroup) ([]string, error) {
+// mostWords is how many processes of a cgroup are named one by one: what is touched
+// is the cgroup.
+const mostWords = 20
+
+// allStoppable checks every process of the cgroup, except for those that have been
+// checked before, and names it.
+func allStoppable(g openedGroup, before []int) (pids []int, words []string, err error) {
 	protected, err := inject.NewProtected()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	pids, err := g.processes()
-	if err != nil {
-		return nil, err
+	if pids, err = g.processes(); err != nil {
+		return nil, nil, err
 	}
-	var words []string
+	slices.Sort(pids)
 	for _, pid := range pids {
+		if _, checked := slices.BinarySearch(before, pid); checked {
+			continue
+		}
 		s, err := inject.ReadStat(pid)
 		if errors.Is(err, inject.ErrGone) || err == nil && s.Dead() {
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		m := member{inject.Process{PID: pid, StartTime: s.StartTime}, s}
 		if err := stoppable(m, protected); err != nil {
-			return nil, fmt.Errorf("cgroup %s: %w", g.Path, err)
+			return nil, nil, fmt.Errorf("cgroup %s: %w", g.Path, err)
 		}
-		words = append(words, fmt.Sprintf("process %d (%s) started at tick %d", pid, s.Comm, s.StartTime))
+		if len(words) < mostWords {
+			words = append(words, fmt.Sprintf("process %d (%s) started at tick %d", pid, s.Comm, s.StartTime))
+		}
 	}
-	return words, nil
+	if more := len(pids) - len(words); len(words) == mostWords && more > 0 {
+		words = append(words, fmt.Sprintf("and %d more processes in it", more))
+	}
+	return pids, words, nil
 }
 
 // stop marks the cgroup as this plan's and freezes it.
@@ -110,7 +123,7 @@ func (f *frozen) stop(ctx context.Context) error {
 		return errors.Join(err, g.unmark()) // or Revert would thaw what is another's
 	}
 	// What came in since Prepare is looked at, too.
-	if _, err := allStoppable(g); err != nil {
+	if _, _, err := allStoppable(g, f.undo.Inside); err != nil {
 		return err
 	}
 	if err := g.write("cgroup.freeze", "1"); err != nil {
@@ -122,16 +135,12 @@ func (f *frozen) stop(ctx context.Context) error {
 
 // targetLives: a unit that was restarted may have the same cgroup and another process.
 func (f *frozen) targetLives() error {
-	for _, p := range f.undo.Processes {
-		s, err := inject.ReadStat(p.PID)
-		if err == nil && (s.StartTime != p.StartTime || s.Dead()) {
-			err = fmt.Errorf("process %d: %w", p.PID, inject.ErrGone)
-		}
-		if err != nil {
-			return err
-		}
+	p := f.undo.Target
+	s, err := inject.ReadStat(p.PID)
+	if err == nil && (s.StartTime != p.StartTime || s.Dead()) {
+		err = fmt.Errorf("process %d: %w", p.PID, inject.ErrGone)
 	}
-	return nil
+	return err
 }
 
 func (f *frozen) seen() (inject.Effect, error) {

@@ -91,15 +91,18 @@ func (p Params) still() time.Duration { return time.Duration(p.Duty * float64(p.
 // undo is what Revert needs.
 type undo struct {
 	Method    string           `json:"method"`
-	Processes []inject.Process `json:"processes"`
+	Processes []inject.Process `json:"processes,omitempty"`
 	Tree      bool             `json:"tree"`
 	// Since is when the plan was made, in clock ticks since boot: a descendant that
 	// is younger than it was stopped by this plan and not named in it.
 	Since uint64 `json:"since"`
 	// Guard is the process that will hold the target, of ptrace.
 	Guard inject.Process `json:"guard,omitzero"`
-	// Group is the cgroup, of the freezer.
-	Group group `json:"group,omitzero"`
+	// Of the freezer: the cgroup, the process that was meant, and the pids that were
+	// in it and may be stopped, in order.
+	Group  group          `json:"group,omitzero"`
+	Target inject.Process `json:"target,omitzero"`
+	Inside []int          `json:"inside,omitempty"`
 }
 
 func decodeUndo(b []byte) (undo, error) {

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/lockaudit/lockaudit/inject"
+
+	"golang.org/x/sys/unix"
 )
 
 // stoppable refuses what must never be stopped, by the rules of the design.
@@ -26,15 +28,14 @@ func stoppable(m member, protected inject.Protected) error {
 // or the target's own uid (sigio_perm in fs/fcntl.c). In a user namespace CAP_KILL
 // alone would stop a process that nothing resumes.
 func signallable(m member) error {
-	t := &signalled{Process: m.Process}
-	fd, err := m.Open()
-	if err != nil {
-		return err
-	}
-	t.pidfd, t.r, t.r2, t.w = fd, -1, -1, -1
-	defer t.close()
-	if err := t.signal(0); err != nil {
-		return err
+	switch err := unix.Kill(m.PID, 0); err { // no signal, so it need not be exactly this process
+	case nil:
+	case unix.ESRCH:
+		return fmt.Errorf("process %d: %w", m.PID, inject.ErrGone)
+	case unix.EPERM:
+		return fmt.Errorf("signal process %d (%s): not permitted, CAP_KILL or the same user is needed: %w", m.PID, m.Comm, inject.ErrUnsupported)
+	default:
+		return fmt.Errorf("signal process %d (%s): %w", m.PID, m.Comm, err)
 	}
 	if inject.MachineRoot() {
 		return nil

@@ -3,7 +3,6 @@ package pause
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/lockaudit/lockaudit/inject"
 
@@ -20,25 +19,16 @@ func (*signalling) words() string { return "in state T by SIGSTOP" }
 // ready wires a process once. What others stop between two stops of a stutter is
 // left to them for that time.
 func (w *signalling) ready(p inject.Process) error {
-	t := w.wires[p]
-	s, err := inject.ReadStat(p.PID)
-	if t != nil {
+	if t := w.wires[p]; t != nil {
+		s, err := inject.ReadStat(p.PID)
 		t.others = err == nil && s.Stopped()
 		return nil
 	}
-	if t, err = wire(p); err != nil {
-		return err
+	t, err := wire(p)
+	if err == nil {
+		w.wires[p] = t
 	}
-	s, err = inject.ReadStat(p.PID) // now that the pidfd says whose it is
-	if err == nil && s.Stopped() {
-		err = fmt.Errorf("process %d (%s) is stopped already: %w", p.PID, s.Comm, inject.ErrRefused)
-	}
-	if err != nil {
-		t.close()
-		return err
-	}
-	w.wires[p] = t
-	return nil
+	return err
 }
 
 func (w *signalling) order(p inject.Process) error {

@@ -34,13 +34,19 @@ type signalled struct {
 // above the write end: in either order one of the two is still there. (Two
 // numbers for one open file would not do: the last of them counts.)
 //
+// One that is stopped already is refused: what others have stopped is theirs.
+//
 // The owner is kept by the kernel as a process and not as a number, so a later
 // process with the same pid never gets the signal.
 func wire(p inject.Process) (*signalled, error) {
 	fail := func(what string, err error) (*signalled, error) {
 		return nil, fmt.Errorf("wire process %d: %s: %w", p.PID, what, err)
 	}
-	fd, err := p.Open()
+	fd, stat, err := p.OpenStat()
+	if err == nil && stat.Stopped() {
+		unix.Close(fd)
+		err = fmt.Errorf("process %d (%s) is stopped already: %w", p.PID, stat.Comm, inject.ErrRefused)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -152,6 +158,9 @@ func threads(p inject.Process, all bool) (stopped, gone bool, err error) {
 	}
 	if err != nil {
 		return false, false, err
+	}
+	if lead.Threads == 1 && !lead.Dead() {
+		return lead.Stopped(), false, nil
 	}
 	dir := "/proc/" + strconv.Itoa(p.PID) + "/task"
 	tasks, err := os.ReadDir(dir)

@@ -2,6 +2,9 @@ package target_test
 
 import (
 	"os"
+	"os/exec"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/lockaudit/lockaudit/inject"
@@ -32,6 +35,28 @@ func TestByUnit(t *testing.T) {
 		}
 		if got := want(t, target.Selector{PID: os.Getpid()}, os.Getpid()); got.Unit != "" || got.Group != "" {
 			t.Errorf("a process of no unit: %+v", got)
+		}
+	})
+}
+
+// TestOtherPIDNamespace: in a pid namespace of its own, as in a container that
+// systemd's socket was given to, systemd's number is another process's.
+func TestOtherPIDNamespace(t *testing.T) {
+	if os.Getenv("FOREIGN") != "" {
+		refused(t, target.Selector{Unit: "a"}, inject.ErrRefused, "is this another pid namespace?", "(sleep)")
+		return
+	}
+	systemdtest.Run(t, func(t *testing.T, m *systemdtest.Machine) {
+		main := m.Start(t, "a.service", "[Service]\nExecStart=/bin/sleep 1000\n")
+		exe, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		script := `while sleep 1000 & [ $! -lt ` + strconv.Itoa(main) + ` ]; do :; done; exec "$0" "$@"`
+		cmd := exec.Command("unshare", "--pid", "--fork", "--mount-proc", "--kill-child=KILL", "sh", "-c", script, exe, "-test.run=^TestOtherPIDNamespace$", "-test.v")
+		cmd.Env = append(os.Environ(), "FOREIGN=1")
+		if out, err := cmd.Output(); err != nil || !strings.Contains(string(out), "--- PASS") {
+			t.Errorf("%v\n%s", err, out)
 		}
 	})
 }
