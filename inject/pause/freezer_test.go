@@ -214,7 +214,10 @@ func TestFreezerUnit(t *testing.T) {
 	systemdtest.Run(t, func(t *testing.T, m *systemdtest.Machine) {
 		m.Start(t, "forks.service", "[Service]\nExecStart=/bin/sh -c 'while :; do sleep 1000 & sleep 0.005; done'\n")
 		group := "/sys/fs/cgroup/system.slice/forks.service"
-		await(t, func() bool { now, _ := os.ReadFile(group + "/cgroup.procs"); return strings.Count(string(now), "\n") > 3 })
+		await(t, func() bool {
+			now, _ := os.ReadFile(group + "/cgroup.procs")
+			return strings.Count(string(now), "\n") > 3
+		})
 		f := pause.New()
 		spec := inject.Spec{Kind: pause.Kind, For: time.Minute, Params: []byte(`{"target":{"unit":"forks"},"method":"freezer"}`)}
 		p, err := f.Prepare(context30(t), spec)
