@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"sort"
 	"strings"
 	"syscall"
@@ -18,6 +19,7 @@ import (
 	"github.com/lockaudit/lockaudit/inject/partition"
 	"github.com/lockaudit/lockaudit/inject/pause"
 	"github.com/lockaudit/lockaudit/inject/target"
+	"github.com/lockaudit/lockaudit/inject/target/systemdtest"
 
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
@@ -62,6 +64,8 @@ type kindCase struct {
 func kindCases() []kindCase {
 	return []kindCase{
 		{"pause, SIGSTOP", pauseSubject, kernelUndoes()},
+		{"pause, ptrace", ptraceSubject, kernelUndoes()},
+		{"pause, freezer", freezerSubject, journalUndoes()},
 		{"partition", partitionSubject, kernelUndoes().with(bothStopped, elements)},
 		{"clock of a process", clockSubject, journalUndoes().with(guardStopped, leaseEnds).with(bothStopped, leaseEnds)},
 		{"crash of a process", crashSubject, standbyUndoes()},
@@ -75,6 +79,43 @@ func pauseSubject(t testing.TB) subject {
 		kind: pause.Kind, params: always(map[string]int{"pid": pid}),
 		snapshot: func() string { return fmt.Sprintf("stopped=%v gone=%v", stopped(pid), gone(pid)) },
 		alike:    func(string) { stop(t, pid) },
+	}
+}
+
+// ptraceSubject: a traced process runs on when its tracer is gone.
+func ptraceSubject(t testing.TB) subject {
+	s := pauseSubject(t)
+	var p pause.Params
+	if err := json.Unmarshal(s.params(0), &p); err != nil {
+		t.Fatal(err)
+	}
+	p.Method = pause.MethodPtrace
+	s.params = always(p)
+	return s
+}
+
+// freezerSubject is a container as the freezer sees one.
+func freezerSubject(t testing.TB) subject {
+	group := filepath.Join(systemdtest.NewGroup(t), "docker-"+strings.Repeat("5a", 32)+".scope")
+	if err := os.Mkdir(group, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	pid := victim(t)
+	write := func(file, value string) {
+		if err := os.WriteFile(filepath.Join(group, file), []byte(value), 0); err != nil {
+			t.Error(err)
+		}
+	}
+	write("cgroup.procs", fmt.Sprint(pid))
+	return subject{
+		kind: pause.Kind, params: always(pause.Params{PID: pid, Method: pause.MethodFreezer}),
+		snapshot: func() string {
+			events, err := os.ReadFile(filepath.Join(group, "cgroup.events"))
+			marks := make([]byte, 256)
+			n, _ := unix.Listxattr(group, marks)
+			return fmt.Sprintf("%s %v marks=%q gone=%v", events, err, marks[:max(n, 0)], gone(pid))
+		},
+		alike: func(string) { write("cgroup.freeze", "1") },
 	}
 }
 

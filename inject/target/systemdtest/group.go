@@ -19,7 +19,7 @@ const groupPrefix = "lockaudit-systemdtest-"
 // NewGroup makes a cgroup (v2) of the test's own, which is removed with it. It also
 // removes what tests that were killed have left: empty directories, once the kernel
 // has ended the rest.
-func NewGroup(t *testing.T) string {
+func NewGroup(t testing.TB) string {
 	t.Helper()
 	m, err := target.CgroupMount()
 	if err != nil {
