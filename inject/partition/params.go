@@ -36,7 +36,7 @@ type Params struct {
 	// percent of the time, first on, then off.
 	Period time.Duration `json:"period,omitempty"`
 	Duty   int           `json:"duty,omitempty"`
-	// Protect are endpoints, as 10.0.0.9:22, that stay reachable although a
+	// Protect are endpoints and networks, as 10.0.0.9:22 and 10.0.9.0/24, that stay reachable although a
 	// network among the peers covers them. SSH connections that lead to this
 	// process stay anyhow.
 	Protect []string `json:"protect,omitempty"`

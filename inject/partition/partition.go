@@ -55,7 +55,7 @@ type Fault struct {
 // New returns a partition that holds nothing yet.
 func New() *Fault {
 	return &Fault{
-		kind: Kind, owner: nft.Owner, plans: map[string]*held{}, ssh: sync.OnceValue(sshConnections),
+		kind: Kind, owner: nft.Owner, plans: map[string]*held{}, ssh: sync.OnceValue(controlConnections),
 		step: func(string) error { return nil },
 	}
 }

@@ -26,6 +26,10 @@ func TestMain(m *testing.M) {
 		talk()
 		return
 	}
+	if to := os.Getenv(pipeTo); to != "" {
+		pipe(to)
+		return
+	}
 	injecttest.Main(m, func() inject.Fault {
 		switch {
 		case os.Getenv(noOwner) != "":

@@ -186,6 +186,14 @@ func protocol(p byte) []nft.Expr {
 // keep matches what is let through: an endpoint may be far or our own.
 func (s side) keep(k kept) [][]nft.Expr {
 	var out [][]nft.Expr
+	if n := k.network; n.IsValid() {
+		v6 := n.Addr().Is6()
+		for _, far := range []bool{true, false} {
+			out = append(out, append(s.version(v6), s.addr(v6, far),
+				nft.Cmp(unix.NFT_CMP_GTE, n.Addr().AsSlice()), nft.Cmp(unix.NFT_CMP_LTE, last(n).AsSlice())))
+		}
+		return out
+	}
 	a := k.remote.Addr()
 	for _, far := range []bool{true, false} {
 		match := append(s.version(a.Is6()), s.addr(a.Is6(), far), nft.Is(a.AsSlice()...))
