@@ -13,6 +13,8 @@ import (
 	"github.com/lockaudit/lockaudit/inject"
 	"github.com/lockaudit/lockaudit/inject/all"
 	"github.com/lockaudit/lockaudit/inject/pause"
+
+	"golang.org/x/sys/unix"
 )
 
 // faults are those of every guard and heal of the tests.
@@ -164,6 +166,53 @@ func TestFullDisk(t *testing.T) {
 	if err := c.Close(); err != nil {
 		t.Errorf("close: %v", err)
 	}
+}
+
+// TestReadOnlyDisk: the same where the journal's directory was mounted read-only,
+// while a fault is in effect and before an agent starts.
+func TestReadOnlyDisk(t *testing.T) {
+	dir, pid, other := stateDir(t), victim(t), victim(t)
+	faults := filepath.Join(dir, "faults")
+	c := dial(t, testCommand(t, dir))
+	f := mustInject(t, c, pid, time.Minute)
+	for _, flags := range []uintptr{unix.MS_BIND, unix.MS_BIND | unix.MS_REMOUNT | unix.MS_RDONLY} {
+		if err := unix.Mount(faults, faults, "", flags, ""); err != nil {
+			t.Fatalf("mount read-only: %v; run this as root", err)
+		}
+	}
+	t.Cleanup(func() { _ = unix.Unmount(faults, unix.MNT_DETACH) })
+	refused := func(c *Conn) {
+		t.Helper()
+		if _, err := c.Inject(testCtx(t), pauseSpec(other, time.Minute)); !errors.Is(err, ErrJournal) || !strings.Contains(err.Error(), "read-only file system") || stopped(other) {
+			t.Errorf("inject: %v, stopped %v", err, stopped(other))
+		}
+	}
+	refused(c)
+	// What is in effect is reverted; that its entry stays is said.
+	if _, err := c.Revert(testCtx(t), f.ID); !errors.Is(err, ErrRevertFailed) || stopped(pid) {
+		t.Errorf("revert: %v, stopped %v", err, stopped(pid))
+	}
+	if err := c.Close(); !errors.Is(err, ErrRevertFailed) {
+		t.Errorf("close: %v", err)
+	}
+	stop(t, pid)
+	if _, err := Heal(testCtx(t), dir, []inject.Fault{pause.New()}); !errors.Is(err, ErrRevertFailed) || stopped(pid) {
+		t.Errorf("heal: %v, stopped %v", err, stopped(pid))
+	}
+	if err := unix.Unmount(faults, unix.MNT_DETACH); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Heal(testCtx(t), dir, []inject.Fault{pause.New()}); err != nil || len(journaled(t, dir)) != 0 {
+		t.Errorf("heal once the disk can be written: %v", err)
+	}
+	// The whole state directory, from the start.
+	for _, flags := range []uintptr{unix.MS_BIND, unix.MS_BIND | unix.MS_REMOUNT | unix.MS_RDONLY} {
+		if err := unix.Mount(dir, dir, "", flags, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	refused(dial(t, testCommand(t, dir)))
 }
 
 func FuzzDecode(f *testing.F) {

@@ -24,6 +24,16 @@ func LogDir(stateDir string) string {
 	return filepath.Join(lasting(stateDir), "log")
 }
 
+// logHead is where the log ends.
+func logHead(stateDir string) LogHead {
+	h := LogHead{Dir: LogDir(stateDir)}
+	var err error
+	if h.Seq, h.Sum, err = trail.Head(h.Dir); err != nil {
+		h.Err = err.Error()
+	}
+	return h
+}
+
 const (
 	// logWait is how long an order waits to be logged before it is refused.
 	logWait = 3 * time.Second

@@ -62,6 +62,9 @@ func TestEveryOrderIsLogged(t *testing.T) {
 		t.Fatal(err)
 	}
 	words, all := readLog(t, dir)
+	if h := dial(t, testCommand(t, dir)).Hello().Log; h.Seq != all[len(all)-1].Seq || h.Sum != all[len(all)-1].Sum || h.Err != "" {
+		t.Errorf("hello of the next agent: %+v, want the sum of record %d", h, len(all))
+	}
 	var got []string
 	for i, w := range words {
 		got = append(got, w)

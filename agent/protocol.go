@@ -133,12 +133,23 @@ type Hello struct {
 	StateDir  string   `json:"state_dir"`
 	// Limits are what the node's owner allows.
 	Limits Limits `json:"limits"`
+	// Log is where the log of orders ended when the agent was greeted: the run
+	// directory of an audit keeps it, and with it the log can be checked later.
+	Log LogHead `json:"log"`
 	// Halted says who halted the node, and why; nil if nobody did.
 	Halted *Halt `json:"halted,omitempty"`
 	// Kinds are the faults that the agent knows, in a fixed order.
 	Kinds []Support `json:"kinds"`
 	// Recovered are the faults of an earlier life, found in the journal at start.
 	Recovered []Recovered `json:"recovered,omitempty"`
+}
+
+// LogHead is the last record of a log of orders.
+type LogHead struct {
+	Dir string `json:"dir"`
+	Seq uint64 `json:"seq"`
+	Sum string `json:"sum,omitempty"`
+	Err string `json:"err,omitempty"` // it cannot be read
 }
 
 // Support says whether a kind of fault can work on this node.

@@ -152,7 +152,7 @@ func (s *server) hello(version int) (Hello, error) {
 		h.GuardPID = g.cmd.Process.Pid
 	}
 	s.keeper.mu.Unlock()
-	h.Halted = Halted(s.o.StateDir)
+	h.Halted, h.Log = Halted(s.o.StateDir), logHead(s.o.StateDir)
 	var err, err2, err3 error
 	h.Hostname, err = os.Hostname()
 	h.BootID, err2 = inject.BootID()

@@ -16,19 +16,16 @@ import (
 // To cut them would be to cut oneself off. This process's own are not among them.
 func ControlConnections() []SSHConnection {
 	var out []SSHConnection
-	seen := map[int]bool{os.Getpid(): true}
-	for pid := os.Getppid(); pid > 1 && !seen[pid]; {
-		seen[pid] = true
+	above, _ := Above() // as far as they could be read
+	for _, pid := range above {
+		if pid == os.Getpid() || pid == 1 {
+			continue
+		}
 		for _, c := range established(pid) {
 			if !slices.Contains(out, c) {
 				out = append(out, c)
 			}
 		}
-		s, err := ReadStat(pid)
-		if err != nil {
-			break // not in this pid namespace
-		}
-		pid = s.PPID
 	}
 	return out
 }

@@ -61,6 +61,13 @@ func lookAtEnd(dir string) (end, error) {
 	return e, nil
 }
 
+// Head is where the log of a directory ends: the number of its last record and its
+// sum. Kept elsewhere, it shows later whether what was there then is still so.
+func Head(dir string) (seq uint64, sum string, err error) {
+	e, err := lookAtEnd(dir)
+	return e.seq, e.sum, err
+}
+
 // endOf reads the end of one file; found means that it holds a record.
 func endOf(path string, e *end) (found bool, err error) {
 	f, err := os.Open(path)

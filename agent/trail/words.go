@@ -21,9 +21,11 @@ func (r Record) String() string {
 	if r.Why != "" {
 		b.WriteString("  " + r.Why)
 	}
+	between := "  "
 	for _, s := range append([]string{r.Detail}, r.Objects...) {
 		if s != "" {
-			b.WriteString("; " + s)
+			b.WriteString(between + s)
+			between = "; "
 		}
 	}
 	fmt.Fprintf(&b, "  [%s]", r.Who)
