@@ -129,6 +129,11 @@ func (c *Conn) Inject(ctx context.Context, s inject.Spec) (Fault, error) {
 		c.orphans.Add(1)
 		go c.revertOrphan(ch)
 	}
+	if id := leftBy(err); id != "" {
+		c.mu.Lock()
+		c.failed[id] = err.Error()
+		c.mu.Unlock()
+	}
 	if err != nil || r.Fault == nil {
 		return Fault{}, c.wrap("inject "+s.Kind, err)
 	}
@@ -246,6 +251,9 @@ func (c *Conn) event(m message) {
 		switch n.Kind {
 		case NoticeReverted:
 			c.over(n.FaultID)
+			c.mu.Lock()
+			delete(c.failed, n.FaultID)
+			c.mu.Unlock()
 		case NoticeRevertFailed:
 			c.over(n.FaultID)
 			c.mu.Lock()

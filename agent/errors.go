@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/lockaudit/lockaudit/inject"
 	"github.com/lockaudit/lockaudit/inject/target"
@@ -36,7 +37,21 @@ var (
 type failure struct {
 	Code string `json:"code"`
 	Err  string `json:"err"`
+	// Fault is the fault that may remain.
+	Fault string `json:"fault,omitempty"`
 }
+
+// remains is an ErrRevertFailed that says of which fault: also an injection that
+// failed may have left something behind.
+type remains struct {
+	id  string
+	err error
+}
+
+func (e *remains) Error() string {
+	return fmt.Sprintf("revert %s: %v: %v", e.id, ErrRevertFailed, e.err)
+}
+func (e *remains) Unwrap() []error { return []error{ErrRevertFailed, e.err} }
 
 // code pairs a sentinel with its word on the wire. The first match is sent, so
 // the more urgent ones come first.
@@ -62,23 +77,40 @@ func codes() []code {
 		{"closed", ErrClosed},
 		{"busy", ErrBusy},
 		{"rotated", measure.ErrRotated},
+		{"program", inject.ErrProgram},
 		{"deadline", context.DeadlineExceeded},
 	}
 }
 
 func encodeError(err error) *failure {
+	f := &failure{Code: "error", Err: err.Error(), Fault: leftBy(err)}
 	for _, c := range codes() {
 		if errors.Is(err, c.err) {
-			return &failure{Code: c.word, Err: err.Error()}
+			f.Code = c.word
+			break
 		}
 	}
-	return &failure{Code: "error", Err: err.Error()}
+	return f
+}
+
+// leftBy is the fault that may remain; "" if the error tells of none.
+func leftBy(err error) string {
+	var here *remains
+	var there *remote
+	switch {
+	case errors.As(err, &here):
+		return here.id
+	case errors.As(err, &there):
+		return there.fault
+	}
+	return ""
 }
 
 // remote is an error that came over the wire: its words, and its sentinel for errors.Is.
 type remote struct {
 	words string
 	is    error
+	fault string
 }
 
 func (e *remote) Error() string { return e.words }
@@ -87,7 +119,7 @@ func (e *remote) Unwrap() error { return e.is }
 func (f *failure) decode() error {
 	for _, c := range codes() {
 		if c.word == f.Code {
-			return &remote{f.Err, c.err}
+			return &remote{f.Err, c.err, f.Fault}
 		}
 	}
 	return &remote{words: f.Err}

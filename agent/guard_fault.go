@@ -167,7 +167,7 @@ func (g *guard) end(ctx context.Context, h *held, why string) (e inject.Effect, 
 	}
 	if err != nil {
 		h.fault.Err = err.Error()
-		return e, fmt.Errorf("revert %s: %w: %w", h.fault.ID, ErrRevertFailed, err)
+		return e, &remains{h.fault.ID, err}
 	}
 	return e, nil
 }

@@ -25,6 +25,9 @@ func (k *keeper) inject(ctx context.Context, s inject.Spec) (Fault, error) {
 	k.slack = max(k.slack, min(s.Patience, inject.MaxPatience))
 	k.mu.Unlock()
 	g, r, err := k.call(ctx, order{Op: opInject, Spec: &s}, limit)
+	if id := leftBy(err); id != "" {
+		k.remember(id, ended{err: err}) // unless the guard ends it after all
+	}
 	if err != nil || r.Fault == nil {
 		return Fault{}, orBodyless(err)
 	}

@@ -22,6 +22,9 @@ var (
 	// ErrRefused: it could be done and must not be (a protected process, an
 	// object that is not ours); the error says why.
 	ErrRefused = errors.New("refused")
+	// ErrProgram: a program of others, which the fault has run, did not do what it
+	// should; the error quotes what it said.
+	ErrProgram = errors.New("program failed")
 	// ErrGone: the target no longer exists; there is nothing left to revert.
 	ErrGone = errors.New("target is gone")
 )

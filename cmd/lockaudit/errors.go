@@ -76,6 +76,8 @@ func hintFor(err error) string {
 		return "another audit is at work on that node; wait for it, or find its agent with the pid above"
 	case errors.Is(err, agent.ErrRevertFailed):
 		return "run lockaudit heal on that node, as the user that the agent runs as"
+	case errors.Is(err, inject.ErrProgram):
+		return "run that command by hand on the node, and look into its own log"
 	case errors.Is(err, inject.ErrUnsupported):
 		return "lockaudit doctor says what this machine and these privileges can do"
 	case errors.Is(err, target.ErrAmbiguous):

@@ -24,7 +24,7 @@ func injectCommand() *cobra.Command {
 		Short: "One fault by hand, with a deadline",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return exit{exitUsage, hinted{fmt.Errorf("unknown fault %q", args[0]), "known are: pause, partition, hold, degrade, clock"}}
+				return exit{exitUsage, hinted{fmt.Errorf("unknown fault %q", args[0]), "known are: pause, partition, hold, degrade, clock, crash, hook"}}
 			}
 			return nil
 		},
@@ -35,12 +35,16 @@ func injectCommand() *cobra.Command {
 	cmd.AddCommand(injectHoldCommand())
 	cmd.AddCommand(injectClockCommand())
 	cmd.AddCommand(injectDegradeCommand())
+	cmd.AddCommand(injectCrashCommand())
+	cmd.AddCommand(injectHookCommand())
 	return cmd
 }
 
 // injectFlags are common to all faults.
 type injectFlags struct {
-	allow    []string // flags for the agent
+	allow    []string   // flags for the agent
+	node     *plan.Node // whose agent; nil: this machine's
+	once     bool       // it is over as soon as it has happened
 	duration time.Duration
 	dryRun   bool
 	json     bool
@@ -53,7 +57,7 @@ func (f *injectFlags) bind(cmd *cobra.Command) {
 }
 
 func injectByHand(cmd *cobra.Command, spec inject.Spec, f injectFlags) error {
-	conn, err := dialLocal(cmd.Context(), f.allow...)
+	conn, err := f.dial(cmd.Context())
 	if err != nil {
 		return couldNotRun(err)
 	}
@@ -68,6 +72,16 @@ func injectByHand(cmd *cobra.Command, spec inject.Spec, f injectFlags) error {
 		return couldNotRun(err)
 	}
 	return nil
+}
+
+// dial reaches the agent that is meant.
+func (f injectFlags) dial(ctx context.Context) (*agent.Conn, error) {
+	if f.node == nil {
+		return dialLocal(ctx, f.allow...)
+	}
+	ctx, cancel := context.WithTimeout(ctx, reachLimit)
+	defer cancel()
+	return agent.Dial(ctx, audit.AgentCommand(*f.node), nil)
 }
 
 func dialLocal(ctx context.Context, flags ...string) (*agent.Conn, error) {
@@ -95,6 +109,10 @@ func carryOut(cmd *cobra.Command, conn *agent.Conn, spec inject.Spec, f injectFl
 	if err != nil {
 		return err
 	}
+	if f.once {
+		say(out, f.json, map[string]any{"event": "injected", "fault": fault}, "injected %s: %s\n", fault.ID, fault.Effect.Seen)
+		return revertNow(cmd, conn, fault, f)
+	}
 	say(out, f.json, map[string]any{"event": "injected", "fault": fault}, "injected %s: %s; ends by itself in %s\n", fault.ID, fault.Effect.Seen, spec.For)
 	return untilOver(cmd, conn, fault, f)
 }
@@ -105,12 +123,7 @@ func untilOver(cmd *cobra.Command, conn *agent.Conn, fault agent.Fault, f inject
 	for {
 		select {
 		case <-cmd.Context().Done():
-			effect, err := conn.Revert(context.WithoutCancel(cmd.Context()), fault.ID)
-			if err != nil {
-				return err
-			}
-			say(out, f.json, map[string]any{"event": "reverted", "fault_id": fault.ID, "why": "order", "effect": effect}, "reverted %s: %s\n", fault.ID, effect.Seen)
-			return nil
+			return revertNow(cmd, conn, fault, f)
 		case n, ok := <-conn.Notices():
 			if !ok {
 				return fmt.Errorf("wait for the end of %s: %w", fault.ID, agent.ErrClosed)
@@ -125,6 +138,16 @@ func untilOver(cmd *cobra.Command, conn *agent.Conn, fault agent.Fault, f inject
 			return nil
 		}
 	}
+}
+
+// revertNow ends a fault by an order.
+func revertNow(cmd *cobra.Command, conn *agent.Conn, fault agent.Fault, f injectFlags) error {
+	effect, err := conn.Revert(context.WithoutCancel(cmd.Context()), fault.ID)
+	if err != nil {
+		return err
+	}
+	say(cmd.OutOrStdout(), f.json, map[string]any{"event": "reverted", "fault_id": fault.ID, "why": "order", "effect": effect}, "reverted %s: %s\n", fault.ID, effect.Seen)
+	return nil
 }
 
 func say(w io.Writer, asJSON bool, event map[string]any, format string, args ...any) {

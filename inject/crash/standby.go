@@ -161,7 +161,7 @@ func (s *standby) failure() error {
 		return nil
 	}
 	if s.ended != nil && !s.ended.Success() {
-		return fmt.Errorf("the server that was started has ended at once: %v; its own log says why", s.ended)
+		return fmt.Errorf("the server that was started has ended at once: %v; its own log says why: %w", s.ended, inject.ErrProgram)
 	}
 	return nil // it had found the server running, or has left it to a child of its own
 }

@@ -113,15 +113,12 @@ func (p Params) execute(ctx context.Context, id, role string, argv []string) res
 	switch {
 	case late && !state.Success():
 		r.end = fmt.Sprintf("killed, it had not ended within %v", p.Timeout)
-		r.err = context.Cause(ctx)
+		r.err = errors.Join(inject.ErrProgram, context.Cause(ctx))
 	case !state.Success():
-		r.err = errFailed
+		r.err = inject.ErrProgram
 	}
 	return r
 }
-
-// errFailed: a command ended with another status than 0.
-var errFailed = errors.New("command failed")
 
 // awaitExit waits for the end of a child and leaves it a zombie, so that its
 // number stays its own.
