@@ -100,6 +100,7 @@ func Plan(p *plan.Plan, o Options) (Schedule, error) {
 		}
 	}
 	outages(p, &s.Params)
+	clockNodes(p, &s.Params)
 	peers(context.Background(), p, &s.Params, unresolved)
 	for _, probe := range selected {
 		if err := refuse(p, s.Params, probe); err != nil {

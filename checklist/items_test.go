@@ -12,9 +12,8 @@ import (
 // impossible lists the outcomes that an item cannot have yet, so that a missing
 // fixture is a decision and not an oversight.
 var impossible = map[string][]string{
-	// Their probes do not exist yet.
-	"wall_clock_independent": {"pass", "fail"},
-	"lost_reply_retry_safe":  {"pass", "fail"},
+	// Its probe does not exist yet.
+	"lost_reply_retry_safe": {"pass", "fail"},
 }
 
 // warnsAtWorst are the items whose worst verdict is a warning.

@@ -16,7 +16,7 @@ func noDoubleGrant() Item {
 		Severity: Critical,
 		Probes: []string{
 			pauseHolder, cutHolder, partServers, isolateLeader, doubleExecution,
-			crashPrimary, restartServer, loseNode, crashHolder, contend, tokenBattery, lostUpdate, replayOperation,
+			crashPrimary, restartServer, jumpServer, clockDrift, loseNode, crashHolder, contend, tokenBattery, lostUpdate, replayOperation,
 		},
 		Fix: map[string]string{
 			"etcd":  "Read the timeline first: a session that two clients share counts as one owner in etcd. Give every holder a session of its own, and acquire with concurrency.Mutex or a Txn on CreateRevision = 0.",

@@ -23,6 +23,10 @@ const (
 	replayOperation = "replay-operation"
 	crashPrimary    = "crash-lock-primary"
 	restartServer   = "restart-lock-server"
+
+	jumpServer = "clock-jump-lock-server"
+	jumpHolder = "clock-jump-holder"
+	clockDrift = "clock-drift"
 )
 
 // trial is one repetition of a probe with its calls paired.

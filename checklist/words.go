@@ -61,6 +61,8 @@ func words(e history.Event) string {
 		return "step " + e.Step
 	case history.OpStall:
 		return "did not run by itself: " + sampleWords(e.Sample)
+	case history.OpClock:
+		return "reads the clock of " + e.Node + " → " + clockWords(e.Clock)
 	case history.OpLead:
 		return "is told that " + e.Node + " leads the lock service"
 	case history.OpAcquire:
@@ -180,4 +182,17 @@ func seenWords(f *history.Fault) string {
 		return ""
 	}
 	return ": " + f.Seen
+}
+
+// clockWords says how wrong a clock was when it was read.
+func clockWords(c *history.Clock) string {
+	switch {
+	case c == nil:
+		return "unknown"
+	case c.Ahead.Abs() <= c.Error:
+		return "right, within " + Duration(c.Error)
+	case c.Ahead < 0:
+		return Duration(-c.Ahead) + " behind"
+	}
+	return Duration(c.Ahead) + " ahead"
 }

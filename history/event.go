@@ -42,6 +42,7 @@ const (
 	OpStep    Op = "step"    // the probe entered the step named in Step
 	OpStall   Op = "stall"   // the auditor itself did not run for a time: Sample
 	OpLead    Op = "lead"    // the lock service's leader, on Node, as its own members say
+	OpClock   Op = "clock"   // Clock: what the lock server on Node shows as the time of day
 )
 
 // Code says why an operation failed, for judges; Err has the words.
@@ -91,6 +92,7 @@ type Event struct {
 	Fault   *Fault  `json:"fault,omitempty"`
 	Sample  *Sample `json:"sample,omitempty"`
 	Signal  *Signal `json:"signal,omitempty"`
+	Clock   *Clock  `json:"clock,omitempty"`
 	Code    Code    `json:"code,omitempty"`
 	Err     string  `json:"err,omitempty"`
 }
@@ -123,6 +125,13 @@ type Holder struct {
 	ID string `json:"id,omitempty"`
 	// Left is the rest of the lease in nanoseconds; 0 if unknown.
 	Left time.Duration `json:"left,omitempty"`
+}
+
+// Clock is a wall clock that was read from elsewhere.
+type Clock struct {
+	// Ahead is that clock minus the reader's, in nanoseconds; it is off by at most Error.
+	Ahead time.Duration `json:"ahead"`
+	Error time.Duration `json:"error"`
 }
 
 // Fault is an injected disturbance, as the agent reports it.

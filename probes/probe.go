@@ -71,6 +71,9 @@ func All() []Probe {
 		partitionHolderPastTTL(),
 		loseNode(),
 		doubleExecution(),
+		clockJumpHolder(),
+		clockJumpLockServer(),
+		clockDrift(),
 		isolateLockLeader(),
 		crashLockPrimary(),
 		restartLockServer(),
@@ -113,6 +116,8 @@ type Params struct {
 	// Failover says what the plan's hook of that name runs, on FailoverNode; empty:
 	// there is none.
 	Failover, FailoverNode string
+	// ClockNodes are those of them whose servers may be shown a wrong time of day.
+	ClockNodes []string
 	// LockPeers and LockPorts are the lock service's addresses and ports as its
 	// clients reach them, ResourcePeers the addresses of the resource. PeersUnknown
 	// says why there are none.
@@ -139,6 +144,11 @@ type Stage interface {
 	// node cannot do it, Partition fails with ErrSkip.
 	Partition(ctx context.Context, node string, c Cut) (history.Fault, error)
 	Heal(ctx context.Context, node, faultID string) (history.Fault, error)
+	// SkewServer shows the lock server on a node another wall clock; Unskew ends that
+	// early. Both return once the agent has read it back from the process's memory.
+	// Where that cannot be done, SkewServer fails with ErrSkip.
+	SkewServer(ctx context.Context, node string, s Skew) (history.Fault, error)
+	Unskew(ctx context.Context, node, faultID string) (history.Fault, error)
 	// Addresses are a node's own, without loopback.
 	Addresses(ctx context.Context, node string) ([]string, error)
 	// LockNodes are the nodes of the lock service on which the plan has an agent.
@@ -173,6 +183,9 @@ type Process interface {
 	// once the agent has read the state back from the kernel.
 	Pause(ctx context.Context, d time.Duration) (history.Fault, error)
 	Resume(ctx context.Context, faultID string) (history.Fault, error)
+	// Skew shows the process another wall clock; see Stage.SkewServer. Stage.Unskew
+	// ends it.
+	Skew(ctx context.Context, s Skew) (history.Fault, error)
 	// Kill ends the process with SIGKILL and returns when it is gone.
 	Kill(ctx context.Context) error
 }

@@ -41,6 +41,7 @@ func (Driver) Inspect(ctx context.Context, t locks.Target) (facts.Deployment, er
 	}
 	members(ctx, etcd, &d)
 	statuses(ctx, etcd, &d)
+	clocks(ctx, etcd, t, &d)
 	auth(ctx, etcd, t, &d)
 	return d, nil
 }
