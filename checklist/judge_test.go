@@ -362,6 +362,19 @@ func TestAStalledAuditorBlamesNobody(t *testing.T) {
 		t.Errorf("takeover, and the auditor stood still: %s: %s", f.Outcome, f.Summary)
 	}
 
+	// B never acquired at all, however long the probe waited.
+	never := load(t, filepath.Join("testdata", "recovers_after_crash", "fail"))
+	waited := func(e history.Event) bool { return e.Actor == "b" && e.Op == history.OpAcquire }
+	never = edit(never, crashHolder, waited, nil)
+	end := &never.Histories[crashHolder][len(never.Histories[crashHolder])-1]
+	end.At += time.Minute
+	if f := judge(crash, never); f.Outcome != Fail {
+		t.Fatalf("never: %s: %s", f.Outcome, f.Summary)
+	}
+	if f := judge(crash, stall(never, crashHolder)); f.Outcome != Inconclusive {
+		t.Errorf("never, and the auditor stood still: %s: %s", f.Outcome, f.Summary)
+	}
+
 	fencing, _ := ByID("fencing_enforced")
 	if f := judge(fencing, stall(load(t, filepath.Join("testdata", "fencing_enforced", "fail")), pauseHolder)); f.Outcome != Fail || !f.Harm {
 		t.Errorf("harm: %s: %s", f.Outcome, f.Summary)

@@ -242,3 +242,38 @@ func TestFailoverIsShownByAnotherLeader(t *testing.T) {
 		t.Errorf("a token that went back: %s: %s", f.Outcome, f.Summary)
 	}
 }
+
+// TestARepeatedShapeIsNoGap: a shape that a stalled machine did not let show, and that
+// was shown when it was repeated, was tested; one that never was is still missing.
+func TestARepeatedShapeIsNoGap(t *testing.T) {
+	item, _ := ByID("partitions_tested")
+	run := load(t, filepath.Join("testdata", item.ID, "pass"))
+	events := run.Histories[partServers]
+	last := events[len(events)-1].Trial
+	var again []history.Event // the last trial, once more
+	for _, e := range events {
+		if e.Trial == last {
+			e.Trial, e.Seq = last+1, e.Seq+len(events)
+			if e.Call > 0 {
+				e.Call += len(events)
+			}
+			again = append(again, e)
+		}
+	}
+	shown := run
+	shown.Histories = maps.Clone(run.Histories)
+	shown.Histories[partServers] = append(slices.Clone(events), again...)
+	shown.Manifest.Probes = slices.Clone(run.Manifest.Probes)
+	for i := range shown.Manifest.Probes {
+		if shown.Manifest.Probes[i].Name == partServers {
+			shown.Manifest.Probes[i].Repeats = []record.Repeat{{Trial: last, Why: "the auditor stood still"}}
+		}
+	}
+	if f := judge(item, shown); f.Outcome != Pass {
+		t.Errorf("repeated and shown: %s: %s", f.Outcome, f.Summary)
+	}
+	shown.Histories[partServers] = events
+	if f := judge(item, shown); f.Outcome != Inconclusive {
+		t.Errorf("never shown: %s: %s", f.Outcome, f.Summary)
+	}
+}

@@ -142,3 +142,37 @@ func TestSignalsOfATrialThatDidNotEnd(t *testing.T) {
 		t.Errorf("%s: %s", f.Outcome, f.Summary)
 	}
 }
+
+// TestSilenceIsCited: a verdict that nothing told of the refusals cites what was read
+// and stood still.
+func TestSilenceIsCited(t *testing.T) {
+	run := withSignals(t, func(_ *history.Event, s *history.Signal) {
+		dropHeld(s)
+		dropLine(s)
+		if s.Kind == history.KindMetrics {
+			s.Series, s.Still = 3, []string{"go_threads", "jobs_total", `lock_acquire_total{outcome="acquired"}`}
+		}
+		if s.Kind == history.KindLog && s.Phase == history.PhaseRefused {
+			s.Lines = nil
+		}
+	})
+	item, _ := ByID("lock_failures_observable")
+	f := judge(item, run)
+	var cited string
+	for _, e := range f.Evidence {
+		if e.Seq > 0 {
+			cited += e.Actor + ": " + e.Text + "\n"
+		}
+	}
+	for _, want := range []string{
+		`none moved that stands still otherwise; among those that stood still: lock_acquire_total{outcome="acquired"}, jobs_total`,
+		"log: 4 refused acquires in ", "gained no line",
+	} {
+		if f.Outcome != Fail || !strings.Contains(cited, want) {
+			t.Errorf("%s without %q:\n%s", f.Outcome, want, cited)
+		}
+	}
+	if strings.Contains(cited, "go_threads") {
+		t.Errorf("it cites the language's runtime:\n%s", cited)
+	}
+}

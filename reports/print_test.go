@@ -51,6 +51,7 @@ func TestPrintedPages(t *testing.T) {
 			.filter(e => e.checkVisibility({contentVisibilityAuto: true}) && getComputedStyle(e).clip === "auto" && !e.closest(".hidden,.skip,nav") && !e.querySelector("h3,p,li,dd"))
 			.map(e => e.innerText ?? e.textContent).filter(s => s.trim())`)
 		heads := eval[[]string](b, `[...new Set([...document.querySelectorAll("h2,h3,h4,.source")].filter(e => e.checkVisibility()).map(e => e.innerText))]`)
+		seen := eval[[]string](b, `[...document.querySelectorAll("article .seen")].map(e => e.innerText)`)
 		yes := true
 		pages := readPDF(t, call(b, paper.PrintToPDF, paper.PrintToPDFParams{PrintBackground: &yes}).Data)
 
@@ -77,6 +78,11 @@ func TestPrintedPages(t *testing.T) {
 				}
 			}
 		}
+		for _, sentence := range seen {
+			if i := torn(pages, bare(sentence)); i > 0 {
+				t.Errorf("%s: page %d ends in the middle of %q", j.name, i, sentence)
+			}
+		}
 		for _, want := range []string{j.report.Run.Subject.Name, sentence(j.report.Headline), "items tested"} {
 			if !strings.Contains(pages[0].text(), bare(want)) {
 				t.Errorf("%s: the first page has no %q:\n%s", j.name, want, pages[0].text())
@@ -91,6 +97,20 @@ func TestPrintedPages(t *testing.T) {
 			t.Errorf("%s: %d texts, %d headings: the test looks at nothing", j.name, len(texts), len(heads))
 		}
 	}
+}
+
+// torn is the page that ends in the middle of a text; 0 if none does. A few letters at
+// its end may be another text's.
+func torn(pages []sheet, text string) int {
+	const fewest = 20
+	for i, p := range pages {
+		for n := fewest; n < len(text); n++ {
+			if strings.HasSuffix(p.text(), text[:n]) {
+				return i + 1
+			}
+		}
+	}
+	return 0
 }
 
 // sheet is one printed page, in points.
