@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -68,57 +69,91 @@ func playAuditor(dir string) error {
 
 func startAuditor(t testing.TB, dir string) *auditor {
 	t.Helper()
-	exe, err := os.Executable()
+	a, err := launchAuditor(t, dir, os.Stderr)
+	if a != nil {
+		t.Cleanup(a.abandon)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &auditor{t: t, cmd: exec.Command(exe)}
-	a.cmd.Env = append(os.Environ(), testRole+"=auditor", "LOCKAUDIT_STATE="+dir)
-	a.cmd.Stderr = os.Stderr
-	if a.in, err = a.cmd.StdinPipe(); err != nil {
-		t.Fatal(err)
-	}
-	out, err := a.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := a.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	a.out = json.NewDecoder(out)
-	t.Cleanup(func() { _ = a.close() })
-	a.hello = *a.says().Hello
-	t.Cleanup(func() { // of a test that failed in the middle
-		if !a.closed {
-			kill(a.hello.PID, syscall.SIGKILL)
-			kill(a.hello.GuardPID, syscall.SIGCONT)
-		}
-	})
 	return a
 }
 
-func (a *auditor) says() auditorSays {
-	a.t.Helper()
+func launchAuditor(t testing.TB, dir string, log io.Writer) (*auditor, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	a := &auditor{t: t, cmd: exec.Command(exe)}
+	a.cmd.Env = append(os.Environ(), testRole+"=auditor", "LOCKAUDIT_STATE="+dir)
+	a.cmd.Stderr = log
+	if a.in, err = a.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	out, err := a.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := a.cmd.Start(); err != nil {
+		return nil, err
+	}
+	a.out = json.NewDecoder(out)
+	say, err := a.says()
+	if err == nil {
+		a.hello = *say.Hello
+	}
+	return a, err
+}
+
+// abandon is for a test that failed in the middle: whatever was stopped ends.
+func (a *auditor) abandon() {
+	if a.closed {
+		return
+	}
+	if a.hello.PID != 0 {
+		kill(a.hello.PID, syscall.SIGKILL)
+		kill(a.hello.GuardPID, syscall.SIGCONT)
+	}
+	_ = a.close()
+}
+
+// errAuditorGone: it was killed, or it ended.
+var errAuditorGone = errors.New("the auditor is gone")
+
+func (a *auditor) says() (auditorSays, error) {
 	var s auditorSays
 	if err := a.out.Decode(&s); err != nil {
-		a.t.Fatalf("the auditor is gone: %v", err)
+		return s, errAuditorGone
 	}
 	if s.Err != "" {
-		a.t.Fatalf("auditor: %s", s.Err)
+		return s, errors.New(s.Err)
 	}
-	return s
+	return s, nil
 }
 
 func (a *auditor) inject(s inject.Spec) Fault {
 	a.t.Helper()
-	b, err := json.Marshal(s)
+	f, err := a.try(s)
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	if _, err := fmt.Fprintf(a.in, "%s\n", b); err != nil {
-		a.t.Fatal(err)
+	return f
+}
+
+// try waits as long as it takes: a stopped agent does not answer.
+func (a *auditor) try(s inject.Spec) (Fault, error) {
+	b, err := json.Marshal(s)
+	if err != nil {
+		return Fault{}, err
 	}
-	return *a.says().Fault
+	if _, err := fmt.Fprintf(a.in, "%s\n", b); err != nil {
+		return Fault{}, errAuditorGone
+	}
+	say, err := a.says()
+	if err != nil {
+		return Fault{}, err
+	}
+	return *say.Fault, nil
 }
 
 // close ends it in order, or what is left of it, and returns how it ended.
