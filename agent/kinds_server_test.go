@@ -44,6 +44,12 @@ func serverAt(port int) int {
 }
 
 func crashSubject(t testing.TB) subject {
+	s, _ := serverSubject(t)
+	return s
+}
+
+// serverSubject is a server to crash, and its port.
+func serverSubject(t testing.TB) (subject, int) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -82,7 +88,7 @@ func crashSubject(t testing.TB) subject {
 		},
 		snapshot: func() string { return fmt.Sprintf("up=%v", serverAt(addr.Port) != 0) },
 		alike:    func(string) { end() },
-	}
+	}, addr.Port
 }
 
 // hookSubject is a file that is there while the fault is in effect.
