@@ -25,7 +25,7 @@ demo: build
 # What the tests need and Go does not bring: a Redis, a browser that looks at the
 # reports, what reads the printed ones, and a systemd whose units are disturbed.
 deps:
-	@for p in redis-server chromium; do command -v $$p >/dev/null || missing="$$missing $$p"; done; \
+	@for p in redis-server chromium strace; do command -v $$p >/dev/null || missing="$$missing $$p"; done; \
 	command -v pdftotext >/dev/null || missing="$$missing poppler-utils"; \
 	test -x /lib/systemd/systemd || missing="$$missing systemd"; \
 	command -v gcc >/dev/null && test -f /usr/include/stdio.h || missing="$$missing gcc libc6-dev"; \

@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestConformance(t *testing.T) {
-	injecttest.Run(t, injecttest.Subject{New: func() inject.Fault { return partition.New() }, Target: victim, KernelUndoes: true})
+	injecttest.Run(t, injecttest.Subject{New: func() inject.Fault { return partition.New() }, Target: crowded, KernelUndoes: true})
 }
 
 // TestConformanceWithoutOwner: as on a kernel before 5.12, where the death of the
