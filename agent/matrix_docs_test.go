@@ -32,6 +32,16 @@ func promises() []promise {
 		{"kill -9 of 200 injectors of a process's clock: no target dies, and each state is put back", "inject/clock", "TestKilled"},
 		{"a skewed clock is right again at the deadline although nobody is left", "inject/clock", "TestLease"},
 		{"a client process never outlives its agent", "agent", "TestClientEndsWithAgent"},
+		{"under systemd, whatever ends or stops agent and guard: both are ended and heal has looked", "cmd/lockaudit-agent", "TestUnitHeals"},
+		{"behind a socket, the SSH connection that leads to it is not cut and its processes are not paused", "cmd/lockaudit-agent", "TestUnitAgent"},
+		{"a process that has the pid of a paused one now is never signalled, also by the kernel", "inject/pause", "TestRealReuse"},
+		{"the same fault twice on one target: refused, or in effect until the last one ends", "agent", "TestSameFaultTwice"},
+		{"two kinds of fault on one process, begun and ended in any order: in the end it runs as before", "agent", "TestOverlap"},
+		{"a target that dies under a fault and is started again: the new one is left alone", "agent", "TestTargetRestarts"},
+		{"tables, rules, sets, qdiscs, classes, policy rules and routes of others are byte-identical after success, kill -9 at every step and revert from the plan", "inject/partition", "TestConformance"},
+		{"the same after a forced failure at every step and an order given up", "inject/partition", "TestForeignObjectsAfterFailure"},
+		{"agent and guard run no program while they inject and revert (strace)", "agent", "TestRunsNoProgram"},
+		{"random faults and random incidents, several at once: nothing is left (1 000 with LOCKAUDIT_SOAK=1000)", "agent", "TestSoak"},
 	}
 }
 

@@ -37,7 +37,7 @@ func TestRunsNoProgram(t *testing.T) {
 	}
 	t.Cleanup(stopTrace)
 	for _, pid := range []int{h.PID, h.GuardPID} {
-		within(t, 20*time.Second, "process "+strconv.Itoa(pid)+" is traced", func() bool { return traced(t, pid) })
+		within(t, 20*time.Second, "process "+strconv.Itoa(pid)+" is traced", func() bool { return hasTracer(t, pid) })
 	}
 	injected := 0
 	for _, k := range kindCases() {
@@ -64,8 +64,8 @@ func TestRunsNoProgram(t *testing.T) {
 	}
 }
 
-// traced says whether every thread has a tracer.
-func traced(t *testing.T, pid int) bool {
+// hasTracer says whether every thread has a tracer.
+func hasTracer(t *testing.T, pid int) bool {
 	t.Helper()
 	files, err := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/task/*/status")
 	if err != nil || len(files) == 0 {
