@@ -55,7 +55,7 @@ func prepareFreezer(ctx context.Context, p Params, u *undo, plan *inject.Plan) e
 	if err != nil {
 		return err
 	}
-	u.Tree, u.Group, u.Target, u.Inside = false, g.group, t.Process, inside
+	u.Tree, u.Group, u.Target, u.Inside = false, g.Path, t.Process, inside
 	what := "unit " + t.Unit
 	if t.Container != "" {
 		what = "container " + t.Container
@@ -70,7 +70,7 @@ const mostWords = 20
 
 // allStoppable checks every process of the cgroup, except for those that have been
 // checked before, and names it.
-func allStoppable(g openedGroup, before []int) (pids []int, words []string, err error) {
+func allStoppable(g group, before []int) (pids []int, words []string, err error) {
 	protected, err := inject.NewProtected()
 	if err != nil {
 		return nil, nil, err
@@ -106,7 +106,7 @@ func allStoppable(g openedGroup, before []int) (pids []int, words []string, err 
 
 // stop marks the cgroup as this plan's and freezes it.
 func (f *frozen) stop(ctx context.Context) error {
-	g, err := f.undo.Group.open()
+	g, err := openGroup(f.undo.Group)
 	if err != nil {
 		return err
 	}
@@ -144,7 +144,7 @@ func (f *frozen) targetLives() error {
 }
 
 func (f *frozen) seen() (inject.Effect, error) {
-	g, err := f.undo.Group.open()
+	g, err := openGroup(f.undo.Group)
 	if err != nil {
 		return inject.Effect{}, err
 	}
@@ -171,12 +171,12 @@ func (*frozen) release() {}
 // thaw lets the cgroup of a plan run, if it bears the plan's mark: one that others
 // have frozen stays frozen. The mark is removed last, so that what is interrupted
 // here can be done again.
-func thaw(ctx context.Context, id string, where group) (inject.Effect, error) {
+func thaw(ctx context.Context, id, path string) (inject.Effect, error) {
 	ctx, cancel := context.WithTimeout(ctx, resumeWait)
 	defer cancel()
-	g, err := where.open()
+	g, err := openGroup(path)
 	if errors.Is(err, inject.ErrGone) {
-		return inject.Effect{Seen: fmt.Sprintf("cgroup %s is gone, and with it all that was frozen", where.Path)}, nil
+		return inject.Effect{Seen: fmt.Sprintf("cgroup %s is gone, and with it all that was frozen", path)}, nil
 	}
 	if err != nil {
 		return inject.Effect{}, err

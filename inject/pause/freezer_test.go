@@ -135,6 +135,13 @@ func TestFreezerRefusesItself(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// If the protection fails, this process stands still: somebody else has to thaw it.
+	rescue := exec.Command("sh", "-c", `sleep 15; echo 0 > "$0"`, filepath.Join(group, "cgroup.freeze"))
+	rescue.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := rescue.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer killAll(rescue, nil)
 	move(t, group, os.Getpid())
 	defer move(t, home, os.Getpid())
 	_, err = prepareFreezer(t, cmd.Process.Pid)
@@ -253,8 +260,46 @@ func TestFreezerUnit(t *testing.T) {
 		if _, err := f.Prepare(context30(t), inject.Spec{Kind: pause.Kind, For: time.Minute, Params: []byte(`{"target":{"unit":"init.scope"},"method":"freezer"}`)}); !errors.Is(err, inject.ErrRefused) {
 			t.Errorf("init.scope: %v, want %v", err, inject.ErrRefused)
 		}
-		// A restarted unit has a new process, and often the same cgroup's path.
-		m.Start(t, "forks.service", "[Service]\nExecStart=/bin/sleep 1000\n")
+	})
+}
+
+// TestFreezerUnitRestarts: what systemd starts in the place of a killed service is
+// frozen like it, or in a new cgroup; it runs after the revert, and no mark is left.
+func TestFreezerUnitRestarts(t *testing.T) {
+	systemdtest.Run(t, func(t *testing.T, m *systemdtest.Machine) {
+		old := m.Start(t, "again.service", "[Service]\nExecStart=/bin/sh -c 'while :; do sleep 0.005; done'\nRestart=always\nRestartSec=0\n")
+		f := pause.New()
+		p, err := f.Prepare(context30(t), inject.Spec{Kind: pause.Kind, For: time.Minute, Params: []byte(`{"target":{"unit":"again"},"method":"freezer"}`)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.ID = "a"
+		if _, err := f.Inject(context30(t), p); err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Kill(old, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		await(t, func() bool { pid := m.MainPID(t, "again.service"); return pid != 0 && pid != old })
+		if _, err := f.Revert(context30(t), p); err != nil {
+			t.Fatal(err)
+		}
+		if s := groupState("/sys/fs/cgroup/system.slice/again.service"); strings.Contains(s, "lockaudit") || strings.Contains(s, "frozen=true") {
+			t.Errorf("left: %s", s)
+		}
+		was := m.MainPID(t, "again.service")
+		before, err := inject.Children(context30(t), was)
+		await(t, func() bool {
+			now, e := inject.Children(context30(t), was)
+			return err == nil && e == nil && fmt.Sprint(now) != fmt.Sprint(before) && len(now) > 0
+		})
+		// The old plan has nothing to do with the new process.
+		if _, err := f.Inject(context30(t), p); !errors.Is(err, inject.ErrGone) {
+			t.Errorf("inject for the old process: %v, want %v", err, inject.ErrGone)
+		}
+		if _, err := f.Revert(context30(t), p); err != nil {
+			t.Error(err)
+		}
 	})
 }
 

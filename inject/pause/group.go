@@ -15,51 +15,34 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// group names a cgroup beyond the reuse of its path: a unit that is restarted gets
-// a new directory.
+// group is a cgroup and where it is mounted.
 type group struct {
-	// Path is as in /proc/PID/cgroup.
-	Path  string `json:"path"`
-	Inode uint64 `json:"inode"`
-}
-
-// openedGroup is a group and where it is mounted.
-type openedGroup struct {
-	group
-	dir string
+	Path string // as in /proc/PID/cgroup
+	dir  string
 }
 
 // markName is the extended attribute by which a frozen cgroup says whose fault it
 // is; its value is the plan's id.
 const markName = "trusted.lockaudit.pause"
 
-// openGroup finds a cgroup by its path.
-func openGroup(path string) (openedGroup, error) {
+// openGroup finds a cgroup by its path; ErrGone if there is none.
+func openGroup(path string) (group, error) {
 	m, err := target.CgroupMount()
 	if err != nil {
-		return openedGroup{}, err
+		return group{}, err
 	}
 	dir, err := m.Path(path)
 	if err != nil {
-		return openedGroup{}, err
+		return group{}, err
 	}
 	if dir == m.Dir {
-		return openedGroup{}, fmt.Errorf("cgroup %s is the root of what is mounted at %s: %w", path, m.Dir, inject.ErrRefused)
+		return group{}, fmt.Errorf("cgroup %s is the root of what is mounted at %s: %w", path, m.Dir, inject.ErrRefused)
 	}
 	var st unix.Stat_t
 	if err := unix.Stat(dir, &st); err != nil {
-		return openedGroup{}, groupError(path, err)
+		return group{}, groupError(path, err)
 	}
-	return openedGroup{group{path, st.Ino}, dir}, nil
-}
-
-// open finds the cgroup again; ErrGone if there is none, or another one.
-func (g group) open() (openedGroup, error) {
-	found, err := openGroup(g.Path)
-	if err == nil && found.Inode != g.Inode {
-		err = fmt.Errorf("cgroup %s: another one is in its place: %w", g.Path, inject.ErrGone)
-	}
-	return found, err
+	return group{path, dir}, nil
 }
 
 func groupError(path string, err error) error {
@@ -70,9 +53,9 @@ func groupError(path string, err error) error {
 	return fmt.Errorf("cgroup %s: %w", path, err)
 }
 
-func (g openedGroup) file(name string) string { return filepath.Join(g.dir, name) }
+func (g group) file(name string) string { return filepath.Join(g.dir, name) }
 
-func (g openedGroup) read(name string) (string, error) {
+func (g group) read(name string) (string, error) {
 	b, err := os.ReadFile(g.file(name))
 	if err != nil {
 		return "", groupError(g.Path, err)
@@ -80,7 +63,7 @@ func (g openedGroup) read(name string) (string, error) {
 	return string(b), nil
 }
 
-func (g openedGroup) write(name, value string) error {
+func (g group) write(name, value string) error {
 	if err := os.WriteFile(g.file(name), []byte(value), 0); err != nil {
 		return groupError(g.Path, err)
 	}
@@ -89,19 +72,19 @@ func (g openedGroup) write(name, value string) error {
 
 // is reads a flag of cgroup.events: populated, or frozen, which is 1 once every
 // process is stopped, by this cgroup or one above it.
-func (g openedGroup) is(flag string) (bool, error) {
+func (g group) is(flag string) (bool, error) {
 	s, err := g.read("cgroup.events")
 	return strings.Contains(s, flag+" 1\n"), err
 }
 
 // own is what was written to cgroup.freeze of this cgroup itself.
-func (g openedGroup) own() (bool, error) {
+func (g group) own() (bool, error) {
 	s, err := g.read("cgroup.freeze")
 	return strings.TrimSpace(s) == "1", err
 }
 
 // thawed reports that nothing is frozen by this cgroup; one above may be.
-func (g openedGroup) thawed() (bool, error) {
+func (g group) thawed() (bool, error) {
 	if own, err := g.own(); own || err != nil {
 		return false, err
 	}
@@ -114,7 +97,7 @@ func (g openedGroup) thawed() (bool, error) {
 		return false, err
 	}
 	for dir := filepath.Dir(g.dir); strings.HasPrefix(dir, m.Dir+"/"); dir = filepath.Dir(dir) {
-		above := openedGroup{group{Path: dir}, dir}
+		above := group{dir, dir}
 		if own, err := above.own(); own || err != nil {
 			return own, err
 		}
@@ -123,10 +106,10 @@ func (g openedGroup) thawed() (bool, error) {
 }
 
 // refuseFrozen: what others have frozen, or are about to, is theirs.
-func (g openedGroup) refuseFrozen() error { return g.refuseFrozenBy("") }
+func (g group) refuseFrozen() error { return g.refuseFrozenBy("") }
 
 // refuseFrozenBy allows the mark of one plan.
-func (g openedGroup) refuseFrozenBy(id string) error {
+func (g group) refuseFrozenBy(id string) error {
 	mark, err := g.mark()
 	if err != nil {
 		return err
@@ -146,7 +129,7 @@ func (g openedGroup) refuseFrozenBy(id string) error {
 }
 
 // mark is whose fault the cgroup is; "" is nobody's.
-func (g openedGroup) mark() (string, error) {
+func (g group) mark() (string, error) {
 	b := make([]byte, 256)
 	n, err := unix.Getxattr(g.dir, markName, b)
 	switch {
@@ -159,7 +142,7 @@ func (g openedGroup) mark() (string, error) {
 }
 
 // claim marks the cgroup, unless it is marked.
-func (g openedGroup) claim(id string) error {
+func (g group) claim(id string) error {
 	err := unix.Setxattr(g.dir, markName, []byte(id), unix.XATTR_CREATE)
 	switch {
 	case errors.Is(err, unix.EEXIST):
@@ -172,7 +155,7 @@ func (g openedGroup) claim(id string) error {
 	return nil
 }
 
-func (g openedGroup) unmark() error {
+func (g group) unmark() error {
 	err := unix.Removexattr(g.dir, markName)
 	if err != nil && !errors.Is(err, unix.ENODATA) && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("cgroup %s: remove mark: %w", g.Path, err)
@@ -181,7 +164,7 @@ func (g openedGroup) unmark() error {
 }
 
 // processes lists what lives in the cgroup and below.
-func (g openedGroup) processes() ([]int, error) {
+func (g group) processes() ([]int, error) {
 	var out []int
 	err := filepath.WalkDir(g.dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.IsDir() {

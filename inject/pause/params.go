@@ -100,7 +100,7 @@ type undo struct {
 	Guard inject.Process `json:"guard,omitzero"`
 	// Of the freezer: the cgroup, the process that was meant, and the pids that were
 	// in it and may be stopped, in order.
-	Group  group          `json:"group,omitzero"`
+	Group  string         `json:"group,omitempty"`
 	Target inject.Process `json:"target,omitzero"`
 	Inside []int          `json:"inside,omitempty"`
 }
