@@ -79,13 +79,14 @@ func TestPrograms(t *testing.T) {
 		t.Fatal(err)
 	}
 	programs := map[string]func(*testing.T) *exec.Cmd{
-		"C":          func(t *testing.T) *exec.Cmd { return exec.Command(inC(t), "2") },
-		"static C":   func(t *testing.T) *exec.Cmd { return exec.Command(inC(t, "-static"), "2") },
-		"seccomp":    func(t *testing.T) *exec.Cmd { return exec.Command(inC(t), "0", "seccomp") },
-		"Go":         func(*testing.T) *exec.Cmd { return inGo(self) },
-		"Java":       inJava,
-		"time ns":    inTimeNamespace,
-		"21 threads": func(t *testing.T) *exec.Cmd { return exec.Command(inC(t), "20") },
+		"C":           func(t *testing.T) *exec.Cmd { return exec.Command(inC(t), "2") },
+		"static C":    func(t *testing.T) *exec.Cmd { return exec.Command(inC(t, "-static"), "2") },
+		"seccomp":     func(t *testing.T) *exec.Cmd { return exec.Command(inC(t), "0", "seccomp") },
+		"Go":          func(*testing.T) *exec.Cmd { return inGo(self) },
+		"Java":        inJava,
+		"time ns":     inTimeNamespace,
+		"200 threads": func(t *testing.T) *exec.Cmd { return exec.Command(inC(t), "199") },
+		"21 threads":  func(t *testing.T) *exec.Cmd { return exec.Command(inC(t), "20") },
 	}
 	for name, command := range programs {
 		t.Run(name, func(t *testing.T) {
@@ -253,6 +254,24 @@ func TestChildren(t *testing.T) {
 		}
 	}
 	revert(t, f, plan)
+}
+
+// TestChurn: threads and children that come and go during every step neither escape
+// nor die, and none is left with the stub.
+func TestChurn(t *testing.T) {
+	p := startC(t, "2", "churn")
+	f := clock.New()
+	for i := range 25 {
+		plan := skewed(t, f, order(p.pid(), time.Minute, clock.Skew{Offset: half}), strconv.Itoa(i))
+		if got := p.ask('t').wrong(); got < half-10*time.Second {
+			t.Fatalf("a new thread: wrong by %v", got)
+		}
+		revert(t, f, plan)
+		if got := p.ask('t').wrong().Abs(); got > 10*time.Second {
+			t.Fatalf("after the revert wrong by %v", got)
+		}
+		p.alive()
+	}
 }
 
 // TestOneProcess: without the tree, the children keep their clocks.

@@ -43,20 +43,24 @@ func (f *Fault) Inject(ctx context.Context, p inject.Plan) (inject.Effect, error
 	skew := u.Skew.raw(h.expires, time.Now())
 	tried := map[int]bool{}
 	for next := u.Processes; len(next) > 0; {
+		patched := 0
 		for _, proc := range next {
 			root := len(tried) == 0
 			tried[proc.PID] = true
-			_, err := patch(ctx, proc, own, mark(p.ID), skew)
+			inherited, err := patch(ctx, proc, own, mark(p), skew)
 			switch {
 			case err == nil:
 				h.procs[proc.PID] = proc
+				if !inherited {
+					patched++
+				}
 			case root, !errors.Is(err, inject.ErrGone) && !errors.Is(err, inject.ErrUnsupported):
 				return fail(err)
 			}
 		}
 		next = nil
-		if !u.Tree {
-			break
+		if !u.Tree || patched == 0 {
+			break // whoever is forked from now on inherits the stub
 		}
 		for _, proc := range h.procs {
 			kids, err := inject.Children(ctx, proc.PID)
@@ -72,35 +76,23 @@ func (f *Fault) Inject(ctx context.Context, p inject.Plan) (inject.Effect, error
 			}
 		}
 	}
-	e, err := f.seen(h, own, mark(p.ID))
+	e, err := f.seen(h, own, mark(p))
 	if err != nil {
 		return fail(err)
 	}
 	e.Since = since
 	if u.Skew.Strobe > 0 {
-		h.stop = f.strobe(h, own, mark(p.ID))
+		h.stop = f.strobe(h, own, mark(p))
 	}
 	return e, nil
 }
 
-// seen reads back every process once more.
+// seen reads back every process once more; one that has ended or executed another
+// program since does not count.
 func (f *Fault) seen(h *held, own *image, plan uint64) (inject.Effect, error) {
 	n := 0
 	for _, proc := range h.procs {
-		m, err := openMemory(proc, false)
-		if errors.Is(err, inject.ErrGone) {
-			continue
-		}
-		if err != nil {
-			return inject.Effect{}, err
-		}
-		have, err := m.look(own)
-		m.close()
-		switch {
-		case errors.Is(err, inject.ErrGone): // or it runs another program
-		case err != nil:
-			return inject.Effect{}, fmt.Errorf("process %d: %w", proc.PID, err)
-		case have.jumps == len(own.entries) && have.plan == plan:
+		if wears(proc, own, plan) {
 			n++
 		}
 	}
@@ -127,7 +119,7 @@ func (f *Fault) Change(ctx context.Context, p inject.Plan, s Skew) error {
 	if h == nil {
 		return fail(fmt.Errorf("plan %q is not in effect here: %w", p.ID, inject.ErrRefused))
 	}
-	if err := h.change(ctx, own, mark(p.ID), s.raw(h.expires, time.Now())); err != nil {
+	if err := h.change(ctx, own, mark(p), s.raw(h.expires, time.Now())); err != nil {
 		return fail(err)
 	}
 	return nil

@@ -195,5 +195,5 @@ func timeOffset(pid string) (time.Duration, error) {
 			return time.Duration(sec)*time.Second + time.Duration(nsec), errors.Join(err1, err2)
 		}
 	}
-	return 0, errors.New("read time namespace: no monotonic offset")
+	return 0, fmt.Errorf("read time namespace: no monotonic offset: %w", inject.ErrGone) // it ended after it was opened
 }

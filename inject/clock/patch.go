@@ -13,10 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mark is how a stub names its plan.
-func mark(id string) uint64 {
-	sum := sha256.Sum256([]byte(id))
-	return le.Uint64(sum[:]) | 1 // never 0
+// mark is how a stub names its plan: by a hash of all that makes the plan this one.
+func mark(p inject.Plan) uint64 {
+	sum := sha256.Sum256(append([]byte(p.ID+"\x00"), p.Undo...))
+	return le.Uint64(sum[:])
 }
 
 func (r raw) bytes() []byte {
@@ -46,6 +46,9 @@ func monotonicNow() int64 {
 // The stub is written first and whole, then the entries: killed anywhere in between,
 // the target has entries that work.
 func patch(ctx context.Context, p inject.Process, own *image, plan uint64, r raw) (inherited bool, err error) {
+	if wears(p, own, plan) {
+		return true, nil // and need not be stopped
+	}
 	ahead, err := monotonicAhead(p.PID)
 	if err != nil {
 		return false, err
@@ -53,7 +56,7 @@ func patch(ctx context.Context, p inject.Process, own *image, plan uint64, r raw
 	if r.Expires > 0 {
 		r.Expires += int64(ahead)
 	}
-	err = whileStopped(ctx, p, func(s *stopped) error {
+	err = whileStopped(ctx, p, false, func(s *stopped) error {
 		m, err := openMemory(p, true)
 		if err != nil {
 			return err
@@ -94,6 +97,17 @@ func patch(ctx context.Context, p inject.Process, own *image, plan uint64, r raw
 	return inherited, err
 }
 
+// wears reports that the plan's stub is in effect in a process.
+func wears(p inject.Process, own *image, plan uint64) bool {
+	m, err := openMemory(p, false)
+	if err != nil {
+		return false
+	}
+	defer m.close()
+	have, err := m.look(own)
+	return err == nil && have.jumps == len(own.entries) && have.plan == plan
+}
+
 // change puts another record into force, while the process runs on: the record is
 // complete before the selector names it.
 func change(p inject.Process, own *image, plan uint64, r raw) error {
@@ -132,7 +146,7 @@ const (
 // code that nobody can get to any more.
 func restore(ctx context.Context, p inject.Process, own *image, plan uint64) (left bool, err error) {
 	entries := false // as they were
-	err = whileStopped(ctx, p, func(s *stopped) error {
+	err = whileStopped(ctx, p, true, func(s *stopped) error {
 		m, err := openMemory(p, true)
 		if err != nil {
 			return err

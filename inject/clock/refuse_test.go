@@ -155,7 +155,7 @@ func TestRefusesTraced(t *testing.T) {
 		t.Fatal(err)
 	}
 	plan.ID = "traced"
-	if _, err := f.Inject(ctx(t), plan); !errors.Is(err, inject.ErrRefused) || !strings.Contains(err.Error(), fmt.Sprintf("traced by process %d", tracing.pid())) {
+	if _, err := f.Inject(ctx(t), plan); !errors.Is(err, inject.ErrRefused) || !strings.Contains(err.Error(), fmt.Sprintf("by process %d: traced by another process", tracing.pid())) {
 		t.Errorf("inject: %v", err)
 	}
 	revert(t, f, plan)

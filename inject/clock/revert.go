@@ -39,7 +39,7 @@ func (f *Fault) revert(ctx context.Context, p inject.Plan) (inject.Effect, error
 	if err != nil {
 		return inject.Effect{}, err
 	}
-	plan := mark(p.ID)
+	plan := mark(p)
 	f.mu.Lock()
 	if h := f.plans[p.ID]; h != nil {
 		h.stop()

@@ -35,18 +35,22 @@ type stopped struct {
 	late map[int]bool
 }
 
+// errTraced: somebody else traces the process. A debugger stays; a guard that is just
+// being killed does not.
+var errTraced = fmt.Errorf("traced by another process: %w", inject.ErrRefused)
+
 // whileStopped runs work while every thread of the process is stopped. If stopping
 // or work fails with errBusy, the process runs on and it is tried again, until ctx
-// ends or retryLimit passes.
+// ends or retryLimit passes; with patient, also if somebody else traces it.
 //
 // Should this process be killed in the middle, the kernel lets the threads run on:
 // they were seized, not attached to with a SIGSTOP.
-func whileStopped(ctx context.Context, p inject.Process, work func(*stopped) error) error {
+func whileStopped(ctx context.Context, p inject.Process, patient bool, work func(*stopped) error) error {
 	ctx, cancel := context.WithTimeout(ctx, retryLimit)
 	defer cancel()
 	for {
 		err := stopOnce(p, work)
-		if !errors.Is(err, errBusy) {
+		if !errors.Is(err, errBusy) && !(patient && errors.Is(err, errTraced)) {
 			return err
 		}
 		select {
@@ -142,12 +146,14 @@ func seize(tid int) (ok bool, err error) {
 	if s, e := inject.ReadStat(tid); e != nil || s.Dead() {
 		return false, nil
 	}
-	if by := tracer(tid); by == os.Getpid() {
+	by := tracer(tid)
+	if _, err := os.Stat("/proc/self/task/" + strconv.Itoa(by)); by != 0 && err == nil {
 		return false, fmt.Errorf("thread %d is not let go yet: %w", tid, errBusy)
 	} else if by != 0 {
-		return false, fmt.Errorf("thread %d is traced by process %d: %w", tid, by, inject.ErrRefused)
+		return false, fmt.Errorf("thread %d, by process %d: %w", tid, by, errTraced)
 	}
-	return false, openError(tid, fmt.Errorf("stop thread %d: %w", tid, err))
+	// Not permitted; or it was traced a moment ago and is not any more, which looks the same.
+	return false, fmt.Errorf("%w: %w", openError(tid, fmt.Errorf("stop thread %d: %w", tid, err)), errBusy)
 }
 
 // await waits until a thread has stopped, or ended.
@@ -208,7 +214,7 @@ func detach(tid int, signal unix.Signal) {
 	}
 }
 
-// tracer is the process that traces a thread; 0 if none does.
+// tracer is the thread that traces a thread; 0 if none does.
 func tracer(tid int) int {
 	_, by := statusField(tid, "TracerPid:")
 	return by

@@ -4,8 +4,10 @@
 //   f  fork; print the child's pid. The child answers SIGUSR1 with its REALTIME
 //   x  execute itself again: a new vDSO
 // Its arguments: how many threads call all of the functions without end (and abort on
-// an impossible result); the word "seccomp" for a filter that kills the process for any system call but read
-// and write (strict mode would take the time stamp counter away too).
+// an impossible result); then one word: "seccomp" for a filter that kills the process
+// for any system call but read and write (strict mode would take the time stamp counter
+// away too), or "churn" for starting threads and forking children without end, aborting
+// if one of them fails.
 #define _GNU_SOURCE
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -18,6 +20,7 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -55,7 +58,7 @@ static void *call(void *arg)
 			abort();
 		last = now;
 		if (arg)
-			usleep(1000);
+			usleep(20000);
 	}
 }
 
@@ -87,6 +90,40 @@ static void confine(void)
 		abort();
 }
 
+static void *brief(void *arg)
+{
+	struct timeval tv;
+	ns(CLOCK_REALTIME);
+	gettimeofday(&tv, NULL);
+	time(NULL);
+	return arg;
+}
+
+static void *threads_come_and_go(void *arg)
+{
+	pthread_t t;
+	for (;;) {
+		if (pthread_create(&t, NULL, brief, arg) != 0 || pthread_join(t, NULL) != 0)
+			abort();
+	}
+}
+
+static void *children_come_and_go(void *arg)
+{
+	for (;;) {
+		int status;
+		pid_t child = fork();
+		if (child == 0) {
+			for (int i = 0; i < 1000; i++)
+				brief(NULL);
+			_exit(0);
+		}
+		if (child < 0 || waitpid(child, &status, 0) != child || status != 0)
+			abort();
+	}
+	return arg;
+}
+
 int main(int argc, char **argv)
 {
 	int threads = argc > 1 ? atoi(argv[1]) : 0;
@@ -98,6 +135,11 @@ int main(int argc, char **argv)
 	}
 	if (argc > 2 && strcmp(argv[2], "seccomp") == 0)
 		confine();
+	if (argc > 2 && strcmp(argv[2], "churn") == 0) {
+		pthread_t t;
+		if (pthread_create(&t, NULL, threads_come_and_go, NULL) != 0 || pthread_create(&t, NULL, children_come_and_go, NULL) != 0)
+			abort();
+	}
 	print();
 	for (char c; read(0, &c, 1) == 1;) {
 		pthread_t t;
