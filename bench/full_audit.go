@@ -63,7 +63,7 @@ func fullAudit(ctx context.Context, _ int) ([]row, error) {
 		{"wall time", "", []float64{wall.Seconds()}, "s"},
 		{"unavoidable waits, from the record", "", []float64{total.Seconds()}, "s"},
 	}
-	for _, kind := range []string{"lease", "notice", "window", "election", "asking", "recovery"} {
+	for _, kind := range []string{"lease", "notice", "window", "election", "asking", "watch", "recovery"} {
 		rows = append(rows, row{"  of these: " + kind, "", []float64{byKind[kind].Seconds()}, "s"})
 	}
 	for _, p := range run.Manifest.Probes {

@@ -21,6 +21,8 @@ import (
 //	          and only the time up to the last request that it left unanswered counts
 //	asking    the side that is refused nothing is asked for half a lease after the other
 //	          was granted the lock; both for the whole limit if neither is granted it
+//	watch     a clock is wrong and the lock is watched, until B tries to acquire it, or the
+//	          holder whose clock it is has renewed; for a lease at most
 //	recovery  from a heal until the service answers again, by each of its servers
 type wait struct {
 	kind     string
@@ -42,6 +44,7 @@ func waits(run record.Run) []wait {
 			t.leases()
 			t.notice()
 			t.sides()
+			t.clocks()
 			all = append(all, t.found...)
 		}
 	}
@@ -158,7 +161,7 @@ func (t *trialWaits) notice() {
 func (t *trialWaits) sides() {
 	cut, healing, healed := time.Duration(0), time.Duration(0), time.Duration(0)
 	for _, c := range t.calls {
-		if c.Invoke.Fault == nil || c.Invoke.Fault.Kind != "partition" || c.Done == nil {
+		if c.Invoke.Fault == nil || c.Done == nil || c.Invoke.Fault.Kind != "partition" && c.Invoke.Fault.Kind != "crash" {
 			continue
 		}
 		switch c.Invoke.Op {
@@ -218,4 +221,21 @@ func (t *trialWaits) election(cut, healing time.Duration) {
 		return
 	}
 	t.add("asking", cut, healing)
+}
+
+// clocks: what the script watches between a step of a clock and its next act.
+func (t *trialWaits) clocks() {
+	wrong, holders := time.Duration(0), false
+	for _, e := range t.events {
+		switch {
+		case e.Fault != nil && e.Fault.Kind == "clock" && e.Op == history.OpInject && e.Type == history.OK:
+			wrong, holders = e.At, e.Fault.Target == "a"
+		case e.Fault != nil && e.Op == history.OpRevert:
+			wrong = 0
+		case wrong > 0 && (holders && e.Actor == "a" && e.Op == history.OpRenew && e.Type == history.OK ||
+			!holders && e.Actor == "b" && e.Op == history.OpAcquire && e.Type == history.Invoke):
+			t.add("watch", wrong, min(e.At, wrong+t.ttl))
+			wrong = 0
+		}
+	}
 }

@@ -61,8 +61,18 @@ func TestWaitsAreTheKnownOnes(t *testing.T) {
 	ready.call(22.3, acquire("b", history.OK), quick)
 	ready.call(24.81, fault(history.OpRevert), quick)
 
+	var clock script // the servers' clocks step at 30, B tries at 34
+	stepped := fault(history.OpInject)
+	stepped.Fault = &history.Fault{Kind: "clock", Target: "the lock server"}
+	clock.call(29, acquire("a", history.OK), quick)
+	clock.call(30, stepped, quick)
+	clock.call(34, acquire("b", history.Fail), quick)
+	stepped.Op = history.OpRevert
+	clock.call(34.1, stepped, quick)
+
 	run := record.Run{Histories: map[string][]history.Event{
 		"pause-holder-past-ttl": holder.events, "partition-lock-servers": sides.events, "double-execution": ready.events,
+		"clock-drift": clock.events,
 	}}
 	run.Manifest.Subject.TTL = 5 * time.Second
 	total, byKind := covered(waits(run))
@@ -70,6 +80,7 @@ func TestWaitsAreTheKnownOnes(t *testing.T) {
 		"lease":    5510 * time.Millisecond,            // 1 to 6.51
 		"election": (2990 + 190) * time.Millisecond,    // 10.01 to 13, and 20.01 to 20.2
 		"asking":   (2500 + 2*1250) * time.Millisecond, // 13 to 15.5, and 22.31 to 24.81
+		"watch":    3990 * time.Millisecond,            // 30.01 to 34
 		"recovery": 500 * time.Millisecond,             // 15.51 to 16.01
 	}
 	sum := time.Duration(0)
