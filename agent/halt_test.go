@@ -164,6 +164,33 @@ func TestHaltAgainstInjections(t *testing.T) {
 	}
 }
 
+// TestHaltInTheMiddle: the order was checked and its plan is in the journal when the
+// halt comes. It is refused, not carried out and then reverted.
+func TestHaltInTheMiddle(t *testing.T) {
+	dir, pid := stateDir(t), victim(t)
+	cmd := testCommand(t, dir)
+	marker := filepath.Join(dir, "reached")
+	cmd.Env = append(cmd.Env, testStop+"=written="+marker)
+	c := dial(t, cmd)
+	done := make(chan error, 1)
+	go func() {
+		_, err := c.Inject(testCtx(t), pauseSpec(pid, time.Minute))
+		done <- err
+	}()
+	guard := c.Hello().GuardPID
+	within(t, 20*time.Second, "the guard stands behind its journal", func() bool { return stopped(guard) })
+	if err := mark(dir, Halt{Reason: "in the middle"}); err != nil {
+		t.Fatal(err)
+	}
+	kill(guard, syscall.SIGCONT)
+	if err := <-done; !errors.Is(err, ErrHalted) || stopped(pid) {
+		t.Errorf("inject: %v, stopped %v", err, stopped(pid))
+	}
+	if files := journaled(t, dir); len(files) != 0 {
+		t.Errorf("journal: %v", files)
+	}
+}
+
 // TestUnreadableHalt: a marker that makes no sense halts.
 func TestUnreadableHalt(t *testing.T) {
 	dir := stateDir(t)

@@ -25,6 +25,7 @@ import (
 const (
 	testRole  = "LOCKAUDIT_TEST_ROLE"
 	testCrash = "LOCKAUDIT_TEST_CRASH" // step=marker file: kill -9 there, once
+	testStop  = "LOCKAUDIT_TEST_STOP"  // step=marker file: SIGSTOP there, once
 )
 
 func TestMain(m *testing.M) {
@@ -61,16 +62,26 @@ func TestMain(m *testing.M) {
 }
 
 func crashStep(name string) {
-	step, marker, _ := strings.Cut(os.Getenv(testCrash), "=")
+	if once(testStop, name) {
+		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+	}
+	if once(testCrash, name) {
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		select {}
+	}
+}
+
+// once reports that a variable names this step, the first time.
+func once(variable, name string) bool {
+	step, marker, _ := strings.Cut(os.Getenv(variable), "=")
 	if step != name {
-		return
+		return false
 	}
 	f, err := os.OpenFile(marker, os.O_CREATE|os.O_EXCL, 0o600)
 	if err == nil {
 		f.Close()
-		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-		select {}
 	}
+	return err == nil
 }
 
 func testCtx(t *testing.T) context.Context {

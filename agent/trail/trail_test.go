@@ -152,6 +152,14 @@ func TestTorn(t *testing.T) {
 			if c.Broken != nil || len(c.Torn) > 1 || c.Last != uint64(len(all)) {
 				t.Fatalf("cut off after %d, then more: %+v", n, c)
 			}
+			if len(c.Torn) == 1 && n > 1 { // what was cut off is told apart from anything else of its length
+				l := lines(t, file(dir))
+				l[2] = "[" + l[2][1:]
+				write(t, file(dir), strings.Join(l, "\n")+"\n")
+				if c, _ := read(t, dir); c.Broken == nil || c.Broken.Line != 3 {
+					t.Fatalf("another rest of a line: %+v", c)
+				}
+			}
 		}
 	}
 	// The same bytes are tampering where no crash leaves them: in the middle, with
