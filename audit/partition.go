@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/lockaudit/lockaudit/agent"
 	"github.com/lockaudit/lockaudit/history"
@@ -27,7 +29,15 @@ func (s *stage) Partition(ctx context.Context, node string, c probes.Cut) (histo
 	if err != nil {
 		return history.Fault{}, err
 	}
-	params, err := partitionParams(c.Peers, c.Ports, c.Direction, s.blast.protect)
+	peers, own := apart(c.Peers, conn.Hello().Addresses)
+	if len(peers) == 0 {
+		return history.Fault{}, fmt.Errorf("%w: every server to cut %s off from is on that node itself", probes.ErrSkip, node)
+	}
+	ports := c.Ports
+	if len(own) > 0 {
+		ports = nil // the servers speak to each other by other ports than to clients
+	}
+	params, err := partitionParams(peers, ports, c.Direction, s.blast.protect)
 	if err != nil {
 		return history.Fault{}, err
 	}
@@ -38,7 +48,25 @@ func (s *stage) Partition(ctx context.Context, node string, c probes.Cut) (histo
 	case err != nil:
 		return history.Fault{}, err
 	}
-	return history.Fault{ID: f.ID, Kind: partition, Node: node, For: c.For, Seen: f.Effect.Seen}, nil
+	seen := f.Effect.Seen
+	if len(own) > 0 {
+		seen += "; " + strings.Join(own, ", ") + " is on the node itself and was cut off from the others with it, on all ports"
+	}
+	return history.Fault{ID: f.ID, Kind: partition, Node: node, For: c.For, Seen: seen}, nil
+}
+
+// apart tells peers from a node's own addresses. A server on the node itself cannot be
+// cut off from it; with the node it is cut off from the other servers, so that one of
+// a cluster has no quorum any more. Whether that is so, the trial shows.
+func apart(peers, addresses []string) (others, own []string) {
+	for _, p := range peers {
+		if slices.Contains(addresses, p) {
+			own = append(own, p)
+		} else {
+			others = append(others, p)
+		}
+	}
+	return others, own
 }
 
 // Heal implements probes.Stage.

@@ -5,12 +5,15 @@ package vm_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"testing"
+	"time"
 
 	"github.com/lockaudit/lockaudit/lab/vm"
+	"github.com/lockaudit/lockaudit/lab/vm/wire"
 )
 
 // child has a copy of this program boot a machine and wait.
@@ -24,6 +27,17 @@ func TestMain(m *testing.M) {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
+	}
+	// Its init no longer hears that the harness is gone, and cannot end it.
+	if _, err := v.Start(wire.Program{Argv: []string{"stop-parent"}}, os.Stderr, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	for deaf := false; !deaf; {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		_, err := v.Run(ctx, "true")
+		deaf = errors.Is(err, context.DeadlineExceeded)
+		cancel()
 	}
 	fmt.Println(v.PID())
 	select {}
@@ -47,11 +61,12 @@ func bootInChild(t *testing.T) int {
 		t.Fatal(err)
 	}
 	line, err := bufio.NewReader(out).ReadString('\n')
-	_ = cmd.Process.Kill()
-	_ = cmd.Wait()
 	var pid int
 	if _, scan := fmt.Sscan(line, &pid); err != nil || scan != nil {
-		t.Fatalf("the child said %q, %v", line, err)
+		_ = cmd.Process.Kill()
+		t.Fatalf("the child said %q, %v, %v", line, err, cmd.Wait())
 	}
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
 	return pid
 }

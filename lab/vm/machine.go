@@ -30,6 +30,10 @@ type Machine struct {
 	// Disk is an image, as MakeDisk makes it, that appears as /disk and outlives
 	// the machine. One machine at a time may have it.
 	Disk string
+	// IP is the address of its network interface, as 10.77.0.1/24, or several with
+	// commas, and Net the cable that it hangs on; without them it has none.
+	IP  string
+	Net Net
 	// Args are more arguments for qemu, such as network interfaces.
 	Args []string
 	// Append is added to the kernel's command line.
@@ -63,6 +67,9 @@ func (m Machine) needed() []string {
 	if m.Disk != "" {
 		need = append(need, "virtio_blk")
 	}
+	if m.IP != "" {
+		need = append(need, "virtio_net")
+	}
 	return append(need, m.Modules...)
 }
 
@@ -75,7 +82,7 @@ func (m Machine) initramfs(k unpacked, guest []byte, to string) error {
 	if !m.NoInit {
 		a.file("init", guest, 0o755)
 	}
-	for _, tool := range []string{"sleep", "cat", "true", "false", "write"} {
+	for _, tool := range []string{"sleep", "cat", "true", "false", "write", "get", "stop-parent"} {
 		a.link("bin/"+tool, "/init")
 	}
 	modules, err := k.withDependencies(m.needed())
@@ -120,6 +127,10 @@ func (m Machine) arguments(k unpacked, dir string) []string {
 	if m.Disk != "" {
 		line += " lockaudit_disk=1"
 		args = append(args, "-drive", "file="+m.Disk+",format=raw,if=virtio,cache=writethrough")
+	}
+	if m.IP != "" {
+		line += " lockaudit_ip=" + m.IP
+		args = append(args, m.Net.arguments(m.IP)...)
 	}
 	return append(append(args, "-append", strings.TrimSpace(line+" "+m.Append)), m.Args...)
 }

@@ -36,6 +36,9 @@ func prepare() error {
 	if err := upLoopback(); err != nil {
 		return err
 	}
+	if err := upNetwork(os.Getenv("lockaudit_ip")); err != nil {
+		return err
+	}
 	return mountDisk()
 }
 
@@ -57,20 +60,6 @@ func loadModules() error {
 		}
 	}
 	return nil
-}
-
-func upLoopback() error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	r, err := unix.NewIfreq("lo")
-	if err != nil {
-		return err
-	}
-	r.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
-	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, r)
 }
 
 // mountDisk mounts the disk that outlives a boot, if the machine has one. The
