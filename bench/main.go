@@ -46,6 +46,7 @@ func figures() []figure {
 		{"partition/order", partitionOrder},
 		{"partition/ends", partitionEnds},
 		{"partition/cost", partitionCost},
+		{"crash/ends", crashEnds},
 		{"clock/read", clockRead},
 		{"clock/stop", clockStop},
 		{"clock/change", clockChange},
