@@ -17,6 +17,7 @@ import (
 	"github.com/lockaudit/lockaudit/inject"
 	"github.com/lockaudit/lockaudit/inject/crash"
 	"github.com/lockaudit/lockaudit/inject/injecttest"
+	"github.com/lockaudit/lockaudit/inject/target"
 )
 
 func newFault() inject.Fault { return crash.New(crash.Options{Commands: true}) }
@@ -257,4 +258,38 @@ func marshal(t *testing.T, v any) []byte {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// TestStandbyOfAnotherGoesFirst: as long as one is there that may start the server,
+// nobody else starts one.
+func TestStandbyOfAnotherGoesFirst(t *testing.T) {
+	s, f := startServer(t), newFault()
+	before := s.state()
+	p := prepare(t, f, s.spec(time.Minute, nil), "of-another")
+	if _, err := f.Inject(ctx(t), p); err != nil {
+		t.Fatal(err)
+	}
+	standby, err := target.Resolve(ctx(t), target.Selector{Cmdline: target.Cmdline{Args: []string{"lockaudit-standby", p.ID}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(standby.PID, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	short, cancel := context.WithTimeout(ctx(t), 300*time.Millisecond)
+	defer cancel()
+	if e, err := newFault().Revert(short, p); err == nil || !strings.Contains(err.Error(), "does not start the server") || s.state() != "down" {
+		t.Errorf("revert beside a standby that hangs: %+v, %v; %s", e, err, s.state())
+	}
+	if err := syscall.Kill(standby.PID, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	// It had been told to go.
+	await(t, "the standby has become the server", func() bool { return s.state() == before })
+	if e, err := newFault().Revert(ctx(t), p); err != nil || s.pid() != standby.PID || running(t, s.addr) != 1 {
+		t.Errorf("revert: %+v, %v; process %d, the standby was %d", e, err, s.pid(), standby.PID)
+	}
+	if _, err := f.Revert(ctx(t), p); err != nil {
+		t.Error(err)
+	}
 }

@@ -1,11 +1,13 @@
 package hook_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -170,5 +172,55 @@ func TestRefuses(t *testing.T) {
 	s := inject.Spec{Kind: hook.Kind, For: time.Minute, Patience: 2 * time.Second, Params: params(t, hook.Params{Inject: ok, Revert: ok})}
 	if _, err := hook.New(hook.Options{}).Prepare(ctx(t), s); !errors.Is(err, inject.ErrRefused) || !strings.Contains(err.Error(), "--allow-commands") {
 		t.Errorf("without permission: %v", err)
+	}
+}
+
+// TestCommandEndsWithItsGuard: the next guard's revert must not meet it.
+func TestCommandEndsWithItsGuard(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "pid")
+	slow := script(t, "slow", "echo $$ > "+file+".tmp; mv "+file+".tmp "+file+"; exec sleep 1000")
+	plan, err := newFault().Prepare(ctx(t), inject.Spec{Kind: hook.Kind, For: time.Minute, Patience: time.Minute,
+		Params: params(t, hook.Params{Inject: []string{slow}, Revert: []string{"true"}})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan.ID = "a"
+	b, err := json.Marshal(plan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	guard := exec.Command(exe, "-test.run=^$") // the suite's holder of a fault
+	guard.Env = append(os.Environ(), "INJECTTEST_ROLE=during inject")
+	guard.Stdin = bytes.NewReader(b)
+	if err := guard.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _, _ = guard.Process.Kill(), guard.Wait() }()
+	pid := 0
+	await(t, "the command runs", func() bool {
+		b, err := os.ReadFile(file)
+		_, scan := fmt.Sscan(string(b), &pid)
+		return err == nil && scan == nil
+	})
+	s, err := inject.ReadStat(pid)
+	if err != nil || guard.Process.Kill() != nil {
+		t.Fatal(err)
+	}
+	await(t, "the command is killed", func() bool {
+		now, err := inject.ReadStat(pid)
+		return err != nil || now.Dead() || now.StartTime != s.StartTime
+	})
+}
+
+func await(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within 20 s: %s", what)
+		}
 	}
 }
