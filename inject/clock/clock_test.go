@@ -274,6 +274,44 @@ func TestChurn(t *testing.T) {
 	}
 }
 
+// TestSignals: a signal that a thread was about to be given when it was stopped is
+// given to it afterwards.
+func TestSignals(t *testing.T) {
+	p := startC(t, "2")
+	child := int(p.ask('f').realtime)
+	over, stop := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(over)
+		f := clock.New()
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			plan, err := f.Prepare(ctx(t), order(child, time.Minute, clock.Skew{Offset: half}))
+			if err == nil {
+				plan.ID = strconv.Itoa(i)
+				_, err = f.Inject(ctx(t), plan)
+			}
+			if err == nil {
+				_, err = f.Revert(ctx(t), plan)
+			}
+			if err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	}()
+	lost := time.AfterFunc(30*time.Second, p.kill) // then there is no answer
+	for range 300 {
+		p.signal(child)
+	}
+	lost.Stop()
+	close(stop)
+	<-over
+}
+
 // TestOneProcess: without the tree, the children keep their clocks.
 func TestOneProcess(t *testing.T) {
 	p := startC(t)

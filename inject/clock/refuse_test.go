@@ -162,6 +162,30 @@ func TestRefusesTraced(t *testing.T) {
 	p.ask('r')
 }
 
+// TestRevertUnderDebugger: a debugger that came after the skew keeps the code from being
+// taken out, which is said, and not the clock from being right.
+func TestRevertUnderDebugger(t *testing.T) {
+	p := startC(t)
+	f := clock.New()
+	plan := skewed(t, f, order(p.pid(), time.Minute, clock.Skew{Offset: half}), "a")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	debugger := exec.Command(self)
+	debugger.Env = append(os.Environ(), fmt.Sprintf("%s=%d", tracerOf, p.pid()))
+	debugger.Stderr = os.Stderr
+	tracing := start(t, debugger)
+	if _, err := f.Revert(ctx(t), plan); !errors.Is(err, inject.ErrRefused) {
+		t.Errorf("revert: %v, want %v", err, inject.ErrRefused)
+	}
+	if got := p.wrong().Abs(); got > 10*time.Second {
+		t.Errorf("its clock is wrong by %v", got)
+	}
+	tracing.kill()
+	revert(t, f, plan)
+}
+
 func trace(pid int) {
 	runtime.LockOSThread()
 	if err := unix.PtraceSeize(pid); err != nil {
