@@ -66,7 +66,10 @@ func kindCases() []kindCase {
 		{"pause, SIGSTOP", pauseSubject, kernelUndoes()},
 		{"pause, ptrace", ptraceSubject, kernelUndoes()},
 		{"pause, freezer", freezerSubject, journalUndoes()},
+		{"pause, stutter", stutterSubject, kernelUndoes()},
 		{"partition", partitionSubject, kernelUndoes().with(bothStopped, elements)},
+		{"partition of one process, flapping", flappingSubject, kernelUndoes().with(bothStopped, elements)},
+		{"hold", holdSubject, kernelUndoes()},
 		{"clock of a process", clockSubject, journalUndoes().with(guardStopped, leaseEnds).with(bothStopped, leaseEnds)},
 		{"crash of a process", crashSubject, standbyUndoes()},
 		{"hook", hookSubject, journalUndoes()},
@@ -115,7 +118,13 @@ func freezerSubject(t testing.TB) subject {
 			n, _ := unix.Listxattr(group, marks)
 			return fmt.Sprintf("%s %v marks=%q gone=%v", events, err, marks[:max(n, 0)], gone(pid))
 		},
-		alike: func(string) { write("cgroup.freeze", "1") },
+		alike: func(string) {
+			write("cgroup.freeze", "1")
+			within(t, 20*time.Second, "it is frozen", func() bool {
+				events, err := os.ReadFile(filepath.Join(group, "cgroup.events"))
+				return err == nil && strings.Contains(string(events), "frozen 1")
+			})
+		},
 	}
 }
 
@@ -185,6 +194,12 @@ func (s *space) tables() string {
 }
 
 func partitionSubject(t testing.TB) subject {
+	s, _ := spaceSubject(t)
+	return s
+}
+
+// spaceSubject is a namespace that is cut off from peers, and the process in it.
+func spaceSubject(t testing.TB) (subject, *space) {
 	s := newSpace(t)
 	params := partition.Params{Peers: []string{"10.99.0.2", "fd99::2", "10.98.0.0/24"}}
 	params.Netns.Of = target.Selector{PID: s.pid, StartTime: startTime(t, s.pid)}
@@ -196,7 +211,7 @@ func partitionSubject(t testing.TB) subject {
 				return c.Flush()
 			})
 		},
-	}
+	}, s
 }
 
 func startTime(t testing.TB, pid int) uint64 {

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/lockaudit/lockaudit/inject/all"
 )
 
 var update = flag.Bool("update", false, "rewrite docs/safety.md")
@@ -72,6 +74,25 @@ func TestSafetyDocs(t *testing.T) {
 	for _, p := range promises() {
 		if !declares(t, filepath.Join("..", p.pkg), p.test) {
 			t.Errorf("%q: no function %s in %s", p.what, p.test, p.pkg)
+		}
+	}
+}
+
+// TestEveryKindHasARow, or a place where its own table is tested: on kernels that have it,
+// in a virtual machine.
+func TestEveryKindHasARow(t *testing.T) {
+	elsewhere := map[string]string{"degrade": "docs/faults/degrade.md", "clock-node": "docs/faults/clock-node.md"}
+	rows := map[string]bool{}
+	for _, k := range kindCases() {
+		rows[k.make(t).kind] = true
+	}
+	for _, f := range all.Faults(all.Options{}) {
+		if page := elsewhere[f.Kind()]; page != "" {
+			if _, err := os.Stat(filepath.Join("..", page)); err != nil {
+				t.Error(err)
+			}
+		} else if !rows[f.Kind()] {
+			t.Errorf("%s has no row in docs/safety.md", f.Kind())
 		}
 	}
 }
