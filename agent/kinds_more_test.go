@@ -15,7 +15,8 @@ import (
 	"github.com/lockaudit/lockaudit/inject/target/systemdtest"
 )
 
-// stutterSubject is looked at for a few periods: stopped at any time is disturbed.
+// stutterSubject is looked at for some periods, on a busy machine: stopped at any time is
+// disturbed.
 func stutterSubject(t testing.TB) subject {
 	const period = 20 * time.Millisecond
 	pid := victim(t)
@@ -23,7 +24,7 @@ func stutterSubject(t testing.TB) subject {
 		kind: pause.Kind, params: always(pause.Params{PID: pid, Period: period, Duty: 0.5}),
 		snapshot: func() string {
 			seen := false
-			for end := time.Now().Add(3 * period); !seen && time.Now().Before(end); time.Sleep(time.Millisecond) {
+			for end := time.Now().Add(15 * period); !seen && time.Now().Before(end); time.Sleep(time.Millisecond) {
 				seen = stopped(pid)
 			}
 			return fmt.Sprintf("stopped now and then=%v gone=%v", seen, gone(pid))

@@ -52,6 +52,8 @@ func figures() []figure {
 		{"clock/change", clockChange},
 		{"node-clock/residual", nodeClockResidual},
 		{"agent/size", agentSize},
+		{"agent/rest", atRest},
+		{"heal/kinds", healKinds},
 		{"five-steps", fiveSteps},
 		{"full-audit", fullAudit},
 		{"checker", checker},
