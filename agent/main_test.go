@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,6 +20,7 @@ import (
 	"github.com/lockaudit/lockaudit/inject/pause"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 )
 
 // The test binary is also the agent and the guard that the tests kill.
@@ -63,7 +65,11 @@ func TestMain(m *testing.M) {
 
 func crashStep(name string) {
 	if once(testStop, name) {
-		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		// To this very thread, which then goes no further; a signal to the process is
+		// taken by any of them, and this one runs on until it hears of it.
+		runtime.LockOSThread()
+		_ = unix.Tgkill(os.Getpid(), unix.Gettid(), unix.SIGSTOP)
+		runtime.UnlockOSThread()
 	}
 	if once(testCrash, name) {
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
