@@ -47,6 +47,10 @@ func newTwin(p inject.Process) (w twin, err error) {
 	if w.Listens, err = listens(p.PID); err != nil {
 		return w, err
 	}
+	if w.Cmdline == "" && len(w.Listens) == 0 {
+		// In the middle of its execve, say: the name is there before the command line.
+		return w, fmt.Errorf("process %d shows no command line and listens on nothing, so nobody could know its replacement: %w", p.PID, inject.ErrUnsupported)
+	}
 	w.Since = ticksNow()
 	return w, nil
 }

@@ -3,6 +3,7 @@ package crash_test
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -32,7 +33,10 @@ func TestUnit(t *testing.T) {
 		} {
 			old := m.Start(t, c.unit, "[Service]\nExecStart=/bin/sleep 1000\nRestart="+c.restart+"\n")
 			// Started is not yet executed.
-			await(t, "it sleeps", func() bool { s, err := inject.ReadStat(old); return err == nil && s.Comm == "sleep" })
+			await(t, "it sleeps", func() bool {
+				line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", old))
+				return err == nil && string(line) == "/bin/sleep\x001000\x00"
+			})
 			for i := range 3 {
 				f := newFault()
 				p := prepare(t, f, unitSpec(c.unit, c.down), fmt.Sprint(i))
