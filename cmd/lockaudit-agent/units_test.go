@@ -214,9 +214,14 @@ func TestUnitAgent(t *testing.T) {
 		if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", h.GuardPID)); err != nil || strings.Contains(string(b), "VmLck:\t       0 kB") {
 			t.Errorf("the guard has locked no memory: %v\n%s", err, b)
 		}
+		if p, err := c.Start(ctx60(t), agent.ProcSpec{Name: "a", Argv: []string{"sleep", "1000"}}); err != nil {
+			t.Errorf("start a client: %v", err)
+		} else if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID)); err != nil || !strings.Contains(string(b), "CapBnd:\t0000000000000000") || !strings.Contains(string(b), "Uid:\t65534") {
+			t.Errorf("the client's status: %v\n%s", err, b)
+		}
 		// Whoever is at the other end of the socket is the way to the agent.
 		p, err := c.Prepare(ctx60(t), inject.Spec{Kind: "partition", For: time.Second, Params: []byte(`{"peers":["10.99.0.0/24"]}`)})
-		if err != nil || !strings.Contains(strings.Join(p.Objects, "\n"), "keep the SSH connection from 10.99.0.2:40000") {
+		if err != nil || !strings.Contains(strings.Join(p.Objects, "\n"), "connection from 10.99.0.2:40000 to port 22") {
 			t.Errorf("prepare: %q, %v", p.Objects, err)
 		}
 		if _, err := c.Prepare(ctx60(t), inject.Spec{Kind: "pause", For: time.Second, Params: fmt.Appendf(nil, `{"pid":%d}`, os.Getpid())}); !errors.Is(err, inject.ErrRefused) {
