@@ -128,6 +128,9 @@ func run(ctx context.Context, args []string, in *os.File, out, log io.Writer) in
 	case "guard":
 		return fail(log, agent.Guard(ctx, in, out, agent.GuardOptions{StateDir: dir, Faults: all.Faults(o)}))
 	case "heal", "halt", "resume", "log", "doctor":
+		if os.Getenv("SERVICE_RESULT") != "" {
+			out = log // as ExecStopPost, with the agent's stdout, which takes answers only
+		}
 		n := node{dir: dir, limits: limits, faults: all.Faults(o), in: in, out: out, log: log}
 		return n.command(ctx, fs.Arg(0), fs.Args()[1:])
 	case "list":

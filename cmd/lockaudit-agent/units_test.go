@@ -279,6 +279,9 @@ func TestUnitHeals(t *testing.T) {
 			n.within(x.name+": agent and guard are gone", func() bool { return gone(h.PID) && gone(h.GuardPID) })
 			n.within(x.name+": heal has looked, and left nothing", n.journalEmpty)
 			n.within(x.name+": the unit is gone", func() bool { return len(n.instances()) == 0 })
+			if _, err := c.Faults(ctx60(t)); err == nil || strings.Contains(err.Error(), "decode") {
+				t.Errorf("%s: the connection ended with %v", x.name, err)
+			}
 			_ = c.Close() // its error is that the agent was lost
 		}
 		// At boot: what is left in the journal is of another life.
