@@ -110,7 +110,7 @@ func (b *blast) reserve(node string, s inject.Spec, down bool) (string, error) {
 		}
 	}
 	u := underFault{node: node, kind: s.Kind, down: down}
-	if s.Kind == partition {
+	if s.Kind == partition || s.Kind == hold {
 		var p struct{ Peers []string }
 		if err := json.Unmarshal(s.Params, &p); err != nil {
 			return "", fmt.Errorf("read partition: %w", err)

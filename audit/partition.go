@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -16,6 +17,9 @@ import (
 // partition is the fault's kind.
 const partition = "partition"
 
+// hold is the kind of a fault that delivers late.
+const hold = "hold"
+
 // node returns the connection to a node's agent.
 func (s *stage) node(ctx context.Context, name string) (*agent.Conn, error) {
 	s.mu.Lock()
@@ -23,7 +27,8 @@ func (s *stage) node(ctx context.Context, name string) (*agent.Conn, error) {
 	return s.agent(ctx, name)
 }
 
-// Partition implements probes.Stage.
+// Partition implements probes.Stage. A client's packets alone are cut where its node
+// can tell them from others; whatever keeps it from that, the fallback is the node.
 func (s *stage) Partition(ctx context.Context, node string, c probes.Cut) (history.Fault, error) {
 	conn, err := s.node(ctx, node)
 	if err != nil {
@@ -33,6 +38,9 @@ func (s *stage) Partition(ctx context.Context, node string, c probes.Cut) (histo
 	if len(peers) == 0 {
 		return history.Fault{}, fmt.Errorf("%w: every server to cut %s off from is on that node itself", probes.ErrSkip, node)
 	}
+	if len(own) > 0 && (c.Alone || c.Hold) {
+		return history.Fault{}, fmt.Errorf("%w: %s is on node %s itself", probes.ErrSkip, strings.Join(own, ", "), node)
+	}
 	ports := c.Ports
 	if len(own) > 0 {
 		ports = nil // the servers speak to each other by other ports than to clients
@@ -41,18 +49,35 @@ func (s *stage) Partition(ctx context.Context, node string, c probes.Cut) (histo
 	if err != nil {
 		return history.Fault{}, err
 	}
-	f, err := s.blast.order(ctx, conn, node, inject.Spec{Kind: partition, For: c.For, Params: params}, false)
+	spec := inject.Spec{Kind: partition, For: c.For, Params: params}
+	if c.Hold {
+		spec.Kind = hold
+	}
+	out := history.Fault{Kind: spec.Kind, Node: node, For: c.For}
+	var f agent.Fault
+	if c.Client == "" || len(own) > 0 { // a server on the node is cut off with it
+		f, err = s.blast.order(ctx, conn, node, spec, false)
+	} else {
+		out.Scope = scopeProcess
+		f, err = s.cutClient(ctx, conn, node, c.Client, spec)
+		if cannot(err) && !c.Alone {
+			why := err
+			out.Scope = scopeNode
+			f, err = s.blast.order(ctx, conn, node, spec, false)
+			f.Effect.Seen += fmt.Sprintf(" (the whole node's: %v)", why)
+		}
+	}
 	switch {
-	case errors.Is(err, inject.ErrUnsupported), errors.Is(err, inject.ErrRefused):
+	case cannot(err):
 		return history.Fault{}, fmt.Errorf("%w: %w", probes.ErrSkip, err)
 	case err != nil:
 		return history.Fault{}, err
 	}
-	seen := f.Effect.Seen
+	out.ID, out.Seen = f.ID, f.Effect.Seen
 	if len(own) > 0 {
-		seen += "; " + strings.Join(own, ", ") + " is on the node itself and was cut off from the others with it, on all ports"
+		out.Seen += "; " + strings.Join(own, ", ") + " is on the node itself and was cut off from the others with it, on all ports"
 	}
-	return history.Fault{ID: f.ID, Kind: partition, Node: node, For: c.For, Seen: seen}, nil
+	return out, nil
 }
 
 // apart tells peers from a node's own addresses. A server on the node itself cannot be
@@ -67,6 +92,36 @@ func apart(peers, addresses []string) (others, own []string) {
 		}
 	}
 	return others, own
+}
+
+// What a fault's scope is called in the history.
+const (
+	scopeProcess = "process"
+	scopeNode    = "node"
+)
+
+func cannot(err error) bool {
+	return errors.Is(err, inject.ErrUnsupported) || errors.Is(err, inject.ErrRefused)
+}
+
+// cutClient orders the fault for the packets of one lock client.
+func (s *stage) cutClient(ctx context.Context, conn *agent.Conn, node, client string, spec inject.Spec) (agent.Fault, error) {
+	s.mu.Lock()
+	p := s.clients[client]
+	s.mu.Unlock()
+	if p == nil {
+		return agent.Fault{}, fmt.Errorf("cut client %s: it does not run", client)
+	}
+	var params map[string]any
+	if err := json.Unmarshal(spec.Params, &params); err != nil {
+		return agent.Fault{}, fmt.Errorf("cut client %s: %w", client, err)
+	}
+	params["process"] = map[string]any{"pid": p.proc.PID, "start_time": p.proc.StartTime}
+	var err error
+	if spec.Params, err = json.Marshal(params); err != nil {
+		return agent.Fault{}, fmt.Errorf("cut client %s: %w", client, err)
+	}
+	return s.blast.order(ctx, conn, node, spec, false)
 }
 
 // Heal implements probes.Stage.

@@ -43,7 +43,7 @@ func peers(ctx context.Context, p *plan.Plan, params *probes.Params, find lookup
 	if p.Resource.URL != "" {
 		endpoints = []string{strings.ReplaceAll(p.Resource.URL, "{row}", "row")}
 	}
-	if params.ResourcePeers, _, err = addresses(ctx, endpoints, find); err != nil {
+	if params.ResourcePeers, params.ResourcePorts, err = addresses(ctx, endpoints, find); err != nil {
 		// Whether the two can be told apart is then not known either.
 		params.LockPeers, params.PeersUnknown = nil, err.Error()
 	}

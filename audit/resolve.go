@@ -64,7 +64,7 @@ func (r resolver) prepare(ctx context.Context, d probes.Demand) ([]string, error
 		return []string{fmt.Sprintf("the process tree of lock client %s, which the agent starts in the audit: pids are known then", d.Client)}, nil
 	}
 	params := json.RawMessage(d.Params)
-	if d.Kind == partition {
+	if d.Kind == partition || d.Kind == hold {
 		all := d.Cut.Peers
 		for _, node := range d.PeerNodes {
 			peer, err := r.dial(ctx, node)
@@ -83,6 +83,15 @@ func (r resolver) prepare(ctx context.Context, d probes.Demand) ([]string, error
 	limited, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	prepared, err := conn.Prepare(limited, inject.Spec{Kind: d.Kind, For: d.For, Params: params})
+	if d.Cut.Client != "" && err == nil {
+		whose := ", only packets of the audit's lock client " + d.Cut.Client
+		if !d.Cut.Alone {
+			whose += " if the agent can give it a control group of its own"
+		}
+		for i := range prepared.Objects {
+			prepared.Objects[i] += whose
+		}
+	}
 	return prepared.Objects, err
 }
 

@@ -15,7 +15,7 @@ func fencingEnforced() Item {
 		Question: "are fencing tokens enforced by the resource?",
 		Why:      "A holder that was paused longer than its lease does not know that it lost the lock, and writes. Only the resource itself can stop that write.",
 		Severity: Critical,
-		Probes:   []string{pauseHolder, cutHolder, tokenBattery},
+		Probes:   []string{pauseHolder, cutHolder, delayWrite, tokenBattery},
 		Fencing:  true,
 		Fix: map[string]string{
 			"etcd":  "Send the lock key's CreateRevision with every write and let the resource refuse what is below the highest it has accepted, in the same transaction as the write (UPDATE … WHERE fence <= :token, row count checked). If the data is in etcd itself: a Txn that compares the lock key's CreateRevision.",
@@ -30,6 +30,14 @@ func fencingEnforced() Item {
 // warning alone is no verdict, because no late holder was seen.
 func judgeFencing(run record.Run) Finding {
 	f := judgeStaleWrites(run)
+	switch d := judgeDelayedWrites(run); {
+	case d.Outcome == Pass && f.Outcome == Pass:
+		f.Summary += ", and so was one that the network delivered late"
+		f.Evidence = append(f.Evidence, d.Evidence...)
+		f.Trials = Trials{f.Trials.Shown + d.Trials.Shown, f.Trials.Of + d.Trials.Of}
+	case d.Outcome > f.Outcome, d.Harm && !f.Harm:
+		f = d
+	}
 	results := judgeBattery(run)
 	for _, r := range results {
 		worse := r.outcome > f.Outcome || r.harm && !f.Harm

@@ -21,6 +21,8 @@ const (
 	doubleExecution = "double-execution"
 	lostUpdate      = "lost-update"
 	replayOperation = "replay-operation"
+	delayWrite      = "delay-write-in-flight"
+	loseReply       = "lose-acquire-reply"
 	crashPrimary    = "crash-lock-primary"
 	restartServer   = "restart-lock-server"
 

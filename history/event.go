@@ -144,6 +144,9 @@ type Fault struct {
 	For time.Duration `json:"for,omitempty"`
 	// Seen is what was read from the kernel: "1 process in state T", "41 packets dropped".
 	Seen string `json:"seen,omitempty"`
+	// Scope says, of a partition or hold of a client, whose packets are hit:
+	// "process", or "node" if the node could not tell the client's from others.
+	Scope string `json:"scope,omitempty"`
 	// Dropped counts, on the revert of a partition, the packets that it lost.
 	Dropped int `json:"dropped,omitempty"`
 	// Why says, on a revert, what ended the fault: "order", "deadline", …

@@ -21,13 +21,13 @@ type cuts struct {
 	lost int
 }
 
-type openCut struct{ node, target, id string }
+type openCut struct{ kind, node, target, id string }
 
 // cut puts a partition into effect on a node. target is whose network it is: the
 // name of a client, or of the node itself.
 func (c *cuts) cut(ctx context.Context, node, target string, cut Cut) error {
 	e := history.Event{Actor: "agent", Node: node, Op: history.OpInject, Type: history.Invoke}
-	e.Fault = &history.Fault{Kind: partition, Node: node, Target: target, For: cut.For}
+	e.Fault = &history.Fault{Kind: cut.kind(), Node: node, Target: target, For: cut.For}
 	invoke := c.t.record(e)
 	if err := c.t.unrecorded(); err != nil {
 		return err
@@ -37,9 +37,9 @@ func (c *cuts) cut(ctx context.Context, node, target string, cut Cut) error {
 	fault, err := c.t.Stage.Partition(agentCtx, node, cut)
 	c.t.record(faultDone(e, invoke, target, fault, err))
 	if err != nil {
-		return fmt.Errorf("partition %s: %w", node, err)
+		return fmt.Errorf("%s %s: %w", cut.kind(), node, err)
 	}
-	c.open = append(c.open, openCut{node, target, fault.ID})
+	c.open = append(c.open, openCut{cut.kind(), node, target, fault.ID})
 	return nil
 }
 
@@ -56,11 +56,12 @@ func (c *cuts) heal(ctx context.Context) error {
 
 func (c *cuts) healOne(ctx context.Context, o openCut) error {
 	e := history.Event{Actor: "agent", Node: o.node, Op: history.OpRevert, Type: history.Invoke}
-	e.Fault = &history.Fault{ID: o.id, Kind: partition, Node: o.node, Target: o.target}
+	e.Fault = &history.Fault{ID: o.id, Kind: o.kind, Node: o.node, Target: o.target}
 	invoke := c.t.record(e)
 	agentCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), agentLimit)
 	defer cancel()
 	fault, err := c.t.Stage.Heal(agentCtx, o.node, o.id)
+	fault.Kind = o.kind
 	c.t.record(faultDone(e, invoke, o.target, fault, err))
 	if err != nil {
 		return fmt.Errorf("heal %s: %w", o.node, err)
@@ -92,6 +93,13 @@ func (t *Trial) offLock(limit time.Duration) (Cut, error) {
 		}
 	}
 	return Cut{Peers: t.LockPeers, Ports: t.LockPorts, For: limit}, nil
+}
+
+// ofA is a cut of client A's packets alone, where that is possible. On a node of
+// several clients nothing else will do.
+func (t *Trial) ofA(c Cut) Cut {
+	c.Client, c.Alone = "a", t.NodeA == t.NodeB
+	return c
 }
 
 // needTwoNodes fails with ErrSkip where A's network is also B's and the observer's.

@@ -45,6 +45,18 @@ func cutsOffA(limit func(Params) time.Duration) func(Params) []Demand {
 	}
 }
 
+// cutsClientA is a partition between client A, or its whole node, and the lock
+// service.
+func cutsClientA(direction string, limit func(Params) time.Duration) func(Params) []Demand {
+	return func(p Params) []Demand {
+		if len(p.LockPeers) == 0 {
+			return nil // the probe is skipped
+		}
+		c := Cut{Peers: p.LockPeers, Ports: p.LockPorts, Direction: direction, Client: "a", Alone: p.NodeA == p.NodeB}
+		return []Demand{{Node: p.NodeA, Kind: partition, For: limit(p), Cut: c}}
+	}
+}
+
 // partsServers are the cuts of a shape, with each client's node on its side. Which
 // server leads is known in the run only; here the first one of the plan does.
 func partsServers(p Params, together string, s shape, limit time.Duration) []Demand {

@@ -20,10 +20,10 @@ func partitionHolderPastTTL() Probe {
 		Name:     "partition-holder-past-ttl",
 		About:    "A is cut off from the lock service and not from the resource: does it notice, and is its stale write refused?",
 		MaxFault: leaseLimit,
-		Demands:  cutsOffA(leaseLimit),
+		Demands:  cutsClientA("both", leaseLimit),
 		Explain: func(p Params) []string {
 			return []string{
-				fmt.Sprintf("packets between %s and the lock service (%s) vanish, for at most %s; healed as soon as A was watched for a lease", p.NodeA, places(p), leaseLimit(p)),
+				fmt.Sprintf("packets between %s and the lock service (%s) vanish, for at most %s; healed as soon as A was watched for a lease", clientA(p), places(p), leaseLimit(p)),
 				fmt.Sprintf("acquire %s on %s, let its lease expire (%s), acquire it on %s", p.Key, p.NodeA, p.TTL, p.NodeB),
 				fmt.Sprintf("writes of both clients to the row %s of the protected resource; kill -9 of the audit's own lock client a at the end", p.Row("cut-N")),
 			}
@@ -37,6 +37,15 @@ func partitionHolderPastTTL() Probe {
 	}
 }
 
+// clientA says whose packets a cut of client A hits.
+func clientA(p Params) string {
+	alone := "the audit's own lock client a on " + p.NodeA
+	if p.NodeA == p.NodeB {
+		return alone
+	}
+	return alone + " (of the whole node, if its agent cannot give the client a control group of its own)"
+}
+
 // places names the lock service's addresses for a dry run.
 func places(p Params) string {
 	if len(p.LockPeers) == 0 {
@@ -46,9 +55,6 @@ func places(p Params) string {
 }
 
 func cutHolder(ctx context.Context, t *Trial) (err error) {
-	if err := t.needTwoNodes(); err != nil {
-		return err
-	}
 	cut, err := t.offLock(leaseLimit(t.Params))
 	if err != nil {
 		return err
@@ -74,7 +80,7 @@ func cutHolder(ctx context.Context, t *Trial) (err error) {
 	t.step("2 cut A off from the lock service")
 	cuts := &cuts{t: t}
 	defer func() { err = errors.Join(err, cuts.heal(ctx)) }()
-	if err := cuts.cut(ctx, t.NodeA, "a", cut); err != nil {
+	if err := cuts.cut(ctx, t.NodeA, "a", t.ofA(cut)); err != nil {
 		return err
 	}
 

@@ -227,6 +227,7 @@ type entry struct {
 	row, value, kase string
 	token            history.Token
 	raw, opID        string
+	limit            time.Duration // for the answer; 0 is callLimit
 }
 
 // write writes to the protected resource.
@@ -245,7 +246,7 @@ func (p *party) write(ctx context.Context, w entry) clients.Reply {
 	if !w.token.IsZero() {
 		req.Token = &w.token
 	}
-	reply, _ := p.call(ctx, callLimit, req, e)
+	reply, _ := p.call(ctx, max(w.limit, callLimit), req, e)
 	return reply
 }
 

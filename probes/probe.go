@@ -69,6 +69,8 @@ func All() []Probe {
 		pauseHolderPastTTL(),
 		lostUpdate(),
 		partitionHolderPastTTL(),
+		delayWriteInFlight(),
+		loseAcquireReply(),
 		loseNode(),
 		doubleExecution(),
 		clockJumpHolder(),
@@ -124,6 +126,7 @@ type Params struct {
 	LockPeers     []string
 	LockPorts     []int
 	ResourcePeers []string
+	ResourcePorts []int
 	PeersUnknown  string
 }
 
@@ -171,6 +174,21 @@ type Cut struct {
 	// or, also when empty, "both".
 	Direction string
 	For       time.Duration
+	// Client, if given, is the lock client whose packets alone are cut, where its node
+	// can tell them from others; if not, all of the node's are, unless Alone is set:
+	// then it fails with ErrSkip.
+	Client string
+	Alone  bool
+	// Hold keeps what is sent to the peers back until the end, instead of losing it.
+	Hold bool
+}
+
+// kind of the fault.
+func (c Cut) kind() string {
+	if c.Hold {
+		return "hold"
+	}
+	return partition
 }
 
 // Process is a lock client, a process of its own on some node.

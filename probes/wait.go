@@ -104,6 +104,17 @@ func (p *party) look(ctx context.Context, keep bool) (held bool, left time.Durat
 	return held, left, err
 }
 
+// glance asks whether the key is held, for nobody's record.
+func (p *party) glance(ctx context.Context) (held bool, err error) {
+	callCtx, cancel := context.WithTimeout(ctx, callLimit)
+	defer cancel()
+	done := p.event(history.OpObserve, history.Info)
+	reply := p.proc.Conn().Do(callCtx, clients.Request{Op: clients.OpObserve, Key: p.t.Key})
+	fill(&done, reply)
+	held, _, err = p.seen(reply, done)
+	return held, err
+}
+
 func (p *party) seen(reply clients.Reply, done history.Event) (bool, time.Duration, error) {
 	if done.Holder == nil {
 		return false, 0, outcome("observer asks who holds "+p.t.Key, reply)
