@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/lockaudit/lockaudit/checklist"
 	"github.com/lockaudit/lockaudit/history"
 	"github.com/lockaudit/lockaudit/lab"
+	"github.com/lockaudit/lockaudit/probes"
 	"github.com/lockaudit/lockaudit/record"
 )
 
@@ -140,5 +142,16 @@ func TestCalibrationKnowsWrongFromUnshown(t *testing.T) {
 		if len(c.wrong) != tt.wrong || len(c.unshown) != tt.unshown {
 			t.Errorf("%s for %s: wrong %v, unshown %v", tt.got, tt.want, c.wrong, c.unshown)
 		}
+	}
+}
+
+// TestLabsKnowEveryProbe: a lab that leaves some out names all the others.
+func TestLabsKnowEveryProbe(t *testing.T) {
+	var all []string
+	for _, p := range probes.All() {
+		all = append(all, p.Name)
+	}
+	if got := lab.Probes(); !slices.Equal(got, all) {
+		t.Errorf("the labs know the probes %v, there are %v", got, all)
 	}
 }

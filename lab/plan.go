@@ -4,7 +4,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+
+	"github.com/lockaudit/lockaudit/lab/ledger"
 )
 
 // TTL of the labs' locks: the smallest that etcd grants with its default timing.
@@ -114,7 +117,35 @@ func (l Lab) probes() (list []string, why string) {
 	case l.Servers > 3:
 		return []string{"inspect-deployment", "partition-holder-past-ttl", "partition-lock-servers"}, "about the shapes of a partition; etcd-fenced has the rest"
 	}
+	switch {
+	case l.Split:
+		return allBut(delayWrite, loseReply), "all but two that redis-single and etcd-unfenced show"
+	case l.Backend == Redis:
+		return allBut(delayWrite), "all but one that etcd-unfenced shows"
+	case l.Ledger == ledger.Equality:
+		return allBut(delayWrite, loseReply), "all but two that etcd-unfenced shows"
+	}
 	return nil, ""
+}
+
+// Probes that not every lab needs to show.
+const (
+	delayWrite = "delay-write-in-flight"
+	loseReply  = "lose-acquire-reply"
+)
+
+// Probes lists every probe, in the order in which an audit runs them.
+func Probes() []string {
+	return []string{
+		"inspect-deployment", "measure-network", "measure-pauses", "measure-acquire", "contend", "token-battery",
+		"replay-operation", "crash-holder", "pause-holder-past-ttl", "lost-update", "partition-holder-past-ttl",
+		delayWrite, loseReply, "lose-node", "double-execution", "clock-jump-holder", "clock-jump-lock-server",
+		"clock-drift", "isolate-lock-leader", "crash-lock-primary", "restart-lock-server", "partition-lock-servers",
+	}
+}
+
+func allBut(some ...string) []string {
+	return slices.DeleteFunc(Probes(), func(p string) bool { return slices.Contains(some, p) })
 }
 
 func quoted(words []string) string {

@@ -22,7 +22,7 @@ func verdictRows() []string {
 		"operation_idempotent           pass     fail     fail     fail     fail     pass     -        -",
 		"wall_clock_independent         pass     pass     pass     fail     fail     -        -        -",
 		"recovers_after_crash           pass     pass     pass     pass     -        pass     -        -",
-		"lost_reply_retry_safe          -        -        -        -        -        -        -        -",
+		"lost_reply_retry_safe          pass     pass     -        fail     -        -        -        -",
 		"notices_loss                   pass     warn     warn     warn     -        pass     -        pass",
 		"tls_and_auth                   pass     warn     warn     warn     warn     pass     pass     pass",
 		"idempotency_could_replace_lock pass     warn     warn     warn     warn     pass     -        -",
