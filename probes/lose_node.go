@@ -8,6 +8,9 @@ import (
 
 // loseNode is the silent loss of a machine: no FIN and no RST tells the lock
 // service, so that only the lease, or a keepalive, can.
+//
+// The whole node is cut, not A's packets alone: once A is dead the kernel answers for
+// its sockets, and the reset that it sends is nobody's.
 func loseNode() Probe {
 	return Probe{
 		Name:     "lose-node",
