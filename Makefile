@@ -60,9 +60,12 @@ lint:
 
 # What the figures compare with.
 bench-deps: deps
-	@ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || { \
-	  test "$$(id -u)" = 0 || { echo "make: missing; run: sudo apt-get install faketime" >&2; exit 1; }; \
-	  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends faketime; }
+	@ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || missing=faketime; \
+	PATH=$$PATH:/usr/sbin; command -v nft >/dev/null || missing="$$missing nftables"; \
+	command -v iptables-restore >/dev/null || missing="$$missing iptables"; \
+	test -z "$$missing" || { \
+	  test "$$(id -u)" = 0 || { echo "make: missing; run: sudo apt-get install $$missing" >&2; exit 1; }; \
+	  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing; }
 
 bench: build bench-deps vm-deps
 	$(GO) run ./bench

@@ -32,12 +32,17 @@ func manyPeers(n int, cut bool) []string {
 }
 
 func (c *cable) order(d time.Duration, direction string, list []string) (inject.Spec, error) {
+	return c.orderOf(d, partition.Params{Peers: list, Direction: direction})
+}
+
+// orderOf orders a partition in the namespace of the cable's first host.
+func (c *cable) orderOf(d time.Duration, p partition.Params) (inject.Spec, error) {
 	s, err := inject.ReadStat(c.a.cmd.Process.Pid)
 	if err != nil {
 		return inject.Spec{}, err
 	}
-	b, err := json.Marshal(partition.Params{Peers: list, Direction: direction, Netns: partition.Netns{
-		Of: target.Selector{PID: c.a.cmd.Process.Pid, StartTime: s.StartTime}}})
+	p.Netns.Of = target.Selector{PID: c.a.cmd.Process.Pid, StartTime: s.StartTime}
+	b, err := json.Marshal(p)
 	return inject.Spec{Kind: partition.Kind, For: d, Params: b}, err
 }
 
@@ -113,7 +118,7 @@ func (s *stream) after(arrives bool, act func() error) (float64, error) {
 	if err := act(); err != nil {
 		return 0, err
 	}
-	for end := start.Add(10 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
 		if at, ok := s.first(start, arrives); ok {
 			return millis(at.Sub(start)), nil
 		}
@@ -187,6 +192,11 @@ func partitionOrder(ctx context.Context, n int) ([]row, error) {
 			row{peers + "revert, first packet through", x.target, r[1], "ms"},
 			row{peers + "the same without agent and journal", "", r[3], "ms"},
 			row{peers + "alternative: google/nftables, transient", "", r[5], "ms"})
+		others, err := w.compare(x.peers)
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, others...)
 	}
 	return rows, nil
 }

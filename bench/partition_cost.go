@@ -5,184 +5,221 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/lockaudit/lockaudit/inject/partition"
+	"github.com/lockaudit/lockaudit/inject/target"
 
-	"github.com/google/nftables"
-	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
 )
 
-// transient is the alternative: github.com/google/nftables as it comes, with a
-// connection per operation.
-type transient struct {
-	netns int
-	table *nftables.Table
+// toll is one condition: a cable of its own, with its rules in place all the time.
+type toll struct {
+	what    string
+	wire    *cable
+	in, out []float64 // ns a packet, one value a round
 }
 
-func (l *transient) begin() (*nftables.Conn, *nftables.Chain, error) {
-	c, err := nftables.New(nftables.WithNetNSFd(l.netns))
-	if err != nil {
-		return nil, nil, err
-	}
-	l.table = c.AddTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: "alternative"})
-	chain := c.AddChain(&nftables.Chain{Name: "in", Table: l.table, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookInput, Priority: nftables.ChainPriorityRaw})
-	return c, chain, nil
-}
-
-// source loads the source address of a packet.
-func source() *expr.Payload {
-	return &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4}
-}
-
-// add drops what arrives from the peers, with a set.
-func (l *transient) add(list []string) error {
-	c, chain, err := l.begin()
-	if err != nil {
-		return err
-	}
-	set := &nftables.Set{Table: l.table, Name: "peers", KeyType: nftables.TypeIPAddr}
-	if err := c.AddSet(set, nil); err != nil {
-		return err
-	}
-	if err := c.Flush(); err != nil {
-		return err
-	}
-	for len(list) > 0 {
-		n := min(500, len(list))
-		var elements []nftables.SetElement
-		for _, s := range list[:n] {
-			elements = append(elements, nftables.SetElement{Key: netip.MustParseAddr(s).AsSlice()})
+// partitionCost measures what a delivered packet costs while others are cut off.
+//
+// Each condition has a cable of its own, so that nothing is set up between the
+// measurements; short bursts take turns on one core, and each is compared with the
+// one without rules of the same round. A second cable without rules shows how far
+// equal things differ.
+func partitionCost(ctx context.Context, n int) (rows []row, err error) {
+	var all []*toll
+	defer func() {
+		for _, t := range all {
+			t.wire.close()
 		}
-		if err := c.SetAddElements(set, elements); err != nil {
+	}()
+	add := func(what string, rules func(*cable) error) error {
+		w, err := newCable()
+		if err != nil {
 			return err
 		}
-		if err := c.Flush(); err != nil {
-			return err
-		}
-		list = list[n:]
+		all = append(all, &toll{what: what, wire: w})
+		return rules(w)
 	}
-	c.AddRule(&nftables.Rule{Table: l.table, Chain: chain, Exprs: []expr.Any{
-		source(), &expr.Lookup{SourceRegister: 1, SetName: set.Name, SetID: set.ID}, &expr.Counter{}, &expr.Verdict{Kind: expr.VerdictDrop}}})
-	return c.Flush()
-}
-
-// linear drops what arrives from the peers, with a rule for each.
-func (l *transient) linear(list []string) error {
-	c, chain, err := l.begin()
-	if err != nil {
-		return err
+	f := partition.New()
+	cut := func(p partition.Params) func(*cable) error {
+		return func(w *cable) error { return w.cut(ctx, f, fmt.Sprint("bench", len(all)), p) }
 	}
-	for i, s := range list {
-		c.AddRule(&nftables.Rule{Table: l.table, Chain: chain, Exprs: []expr.Any{
-			source(), &expr.Cmp{Register: 1, Data: netip.MustParseAddr(s).AsSlice()}, &expr.Counter{}, &expr.Verdict{Kind: expr.VerdictDrop}}})
-		if i%100 == 99 {
-			if err := c.Flush(); err != nil {
-				return err
-			}
-		}
-	}
-	return c.Flush()
-}
-
-func (l *transient) remove() error {
-	c, err := nftables.New(nftables.WithNetNSFd(l.netns))
-	if err != nil {
-		return err
-	}
-	c.DelTable(l.table)
-	return c.Flush()
-}
-
-// partitionCost measures what a delivered packet costs while other peers are cut
-// off. The conditions take turns, so that the machine's moods meet all of them.
-func partitionCost(ctx context.Context, n int) ([]row, error) {
-	w, err := newCable()
+	other, err := newSleeperInGroup()
 	if err != nil {
 		return nil, err
 	}
-	defer w.close()
-	conditions := []struct {
-		what, target string
-		peers        int
-		linear       bool
-	}{
-		{"no rule", "", 0, false},
-		{"1 peer cut off", "", 1, false},
-		{"1 000 peers cut off", "", 1000, false},
-		{"10 000 peers cut off", "as with 1 (5 %), no rule + 15 %", 10_000, false},
-		{"alternative: 1 000 linear rules", "", 1000, true},
+	defer other.close()
+	err = errors.Join(
+		add("no rule", func(*cable) error { return nil }),
+		add("no rule, a second time", func(*cable) error { return nil }),
+		add("1 peer cut off", cut(partition.Params{Peers: manyPeers(1, false)})),
+		add("1 000 peers cut off", cut(partition.Params{Peers: manyPeers(1000, false)})),
+		add("10 000 peers cut off", cut(partition.Params{Peers: manyPeers(10_000, false)})),
+		add("another process cut off from 10 000 others", cut(partition.Params{Peers: manyPeers(10_000, false), Process: other.selector()})),
+		add("another process cut off from the same peer", cut(partition.Params{Peers: manyPeers(1, true), Process: other.selector()})),
+		add("alternative: 1 000 rules by iptables-restore", func(w *cable) error { return w.a.run(restore(manyPeers(1000, false)), "iptables-restore") }),
+	)
+	if err != nil {
+		return nil, err
 	}
-	in, out := make([][]float64, len(conditions)), make([][]float64, len(conditions))
-	for range 10 * n {
-		for i, x := range conditions {
-			undo := func() error { return nil }
-			switch {
-			case x.linear:
-				l := &transient{netns: int(w.a.file.Fd())}
-				if err := l.linear(manyPeers(x.peers, false)); err != nil {
-					return nil, err
-				}
-				undo = l.remove
-			case x.peers > 0:
-				spec, err := w.order(time.Minute, "both", manyPeers(x.peers, false))
-				if err != nil {
-					return nil, err
-				}
-				f := partition.New()
-				p, err := f.Prepare(ctx, spec)
-				if err != nil {
-					return nil, err
-				}
-				p.ID = "bench"
-				undo = func() error { _, err := f.Revert(ctx, p); return err }
-				if _, err := f.Inject(ctx, p); err != nil {
-					return nil, errors.Join(err, undo())
-				}
-			}
-			a, err1 := perPacket(w.cb, w.ca)
-			b, err2 := perPacket(w.ca, w.cb)
-			if err := errors.Join(err1, err2, undo()); err != nil {
-				return nil, err
-			}
-			in[i], out[i] = append(in[i], a), append(out[i], b)
+	if err := onOneCore(func() error { return takeTurns(ctx, all, 300*n) }); err != nil {
+		return nil, err
+	}
+	none, one := all[0], all[2]
+	for i, t := range all {
+		rows = append(rows, row{"arriving packet, " + t.what, "", t.in, "ns"}, row{"leaving packet, " + t.what, "", t.out, "ns"})
+		if i == 0 {
+			continue
 		}
-	}
-	var rows []row
-	for i, x := range conditions {
-		rows = append(rows, row{"arriving packet, " + x.what, x.target, in[i], "ns"})
-		if !x.linear {
-			rows = append(rows, row{"leaving packet, " + x.what, x.target, out[i], "ns"})
+		target := ""
+		if t.what == "10 000 peers cut off" {
+			target = "< 15"
+		}
+		rows = append(rows, row{"arriving packet, " + t.what + ", more than with no rule", target, more(t.in, none.in), "%"})
+		rows = append(rows, row{"leaving packet, " + t.what + ", more than with no rule", target, more(t.out, none.out), "%"})
+		if target != "" {
+			rows = append(rows,
+				row{"arriving packet, " + t.what + ", more than with 1 peer", "< 5", more(t.in, one.in), "%"},
+				row{"leaving packet, " + t.what + ", more than with 1 peer", "< 5", more(t.out, one.out), "%"})
 		}
 	}
 	return rows, nil
 }
 
-// perPacket sends bursts that fit the receiver's buffer, and reads them between
-// the measurements: the time is the sender's system call and, on the same core,
-// the receiver's stack up to its socket.
-func perPacket(from, to *net.UDPConn) (float64, error) {
-	const bursts, burst = 10, 1000
-	b, spent, got := make([]byte, 64), time.Duration(0), 0
-	for range bursts {
-		start := time.Now()
-		for range burst {
-			if _, err := from.Write(b); err != nil {
-				return 0, err
+// more is how many percent a is above b, round by round.
+func more(a, b []float64) []float64 {
+	var out []float64
+	for i := range a {
+		out = append(out, 100*(a[i]/b[i]-1))
+	}
+	return out
+}
+
+// takeTurns measures every condition in every round, each time in another order.
+func takeTurns(ctx context.Context, all []*toll, rounds int) error {
+	for r := range rounds + 10 {
+		for i := range all {
+			t := all[(i*5+r)%len(all)]
+			in, err1 := burst(t.wire.cb, t.wire.ca)
+			out, err2 := burst(t.wire.ca, t.wire.cb)
+			if err := errors.Join(err1, err2, ctx.Err()); err != nil {
+				return fmt.Errorf("%s: %w", t.what, err)
+			}
+			if r >= 10 { // until caches are warm
+				t.in, t.out = append(t.in, in), append(t.out, out)
 			}
 		}
-		spent += time.Since(start)
-		for range burst {
-			_ = to.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
-			if _, err := to.Read(b); err != nil {
-				break
-			}
-			got++
+	}
+	return nil
+}
+
+// burst sends packets that fit the receiver's buffer, and reads them afterwards: the
+// time is the sender's system call and, on the same core, the receiver's stack up to
+// its socket.
+func burst(from, to *net.UDPConn) (float64, error) {
+	const size = 200
+	b, got := make([]byte, 64), 0
+	start := time.Now()
+	for range size {
+		if _, err := from.Write(b); err != nil {
+			return 0, err
 		}
 	}
-	if got < bursts*burst*99/100 {
-		return 0, fmt.Errorf("only %d of %d packets arrived", got, bursts*burst)
+	spent := time.Since(start)
+	for range size {
+		_ = to.SetReadDeadline(time.Now().Add(time.Second))
+		if _, err := to.Read(b); err != nil {
+			break
+		}
+		got++
 	}
-	return float64(spent.Nanoseconds()) / (bursts * burst), nil
+	if got < size*99/100 {
+		return 0, fmt.Errorf("only %d of %d packets arrived", got, size)
+	}
+	return float64(spent.Nanoseconds()) / size, nil
+}
+
+// onOneCore keeps f on one core.
+func onOneCore(f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // and never lets go of it: the thread ends with f
+		var one unix.CPUSet
+		one.Set(runtime.NumCPU() - 1)
+		if err := unix.SchedSetaffinity(0, &one); err != nil {
+			done <- err
+			return
+		}
+		done <- f()
+	}()
+	return <-done
+}
+
+// cut puts a partition into effect; it ends with the cable's namespace.
+func (c *cable) cut(ctx context.Context, f *partition.Fault, id string, p partition.Params) error {
+	spec, err := c.orderOf(time.Hour, p)
+	if err != nil {
+		return err
+	}
+	plan, err := f.Prepare(ctx, spec)
+	if err != nil {
+		return err
+	}
+	plan.ID = id
+	_, err = f.Inject(ctx, plan)
+	return err
+}
+
+// sleeperInGroup is a process in a control group of its own.
+type sleeperInGroup struct {
+	cmd *exec.Cmd
+	dir string
+}
+
+func newSleeperInGroup() (s sleeperInGroup, err error) {
+	m, err := target.CgroupMount()
+	if err != nil {
+		return s, err
+	}
+	if s.dir, err = os.MkdirTemp(m.Dir, "lockaudit-bench-"); err != nil {
+		return s, err
+	}
+	dir, err := os.Open(s.dir)
+	if err != nil {
+		return s, err
+	}
+	defer dir.Close()
+	s.cmd = exec.Command("sleep", "1000")
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd())}
+	return s, s.cmd.Start()
+}
+
+func (s sleeperInGroup) selector() target.Selector { return target.Selector{PID: s.cmd.Process.Pid} }
+
+func (s sleeperInGroup) close() {
+	_, _ = s.cmd.Process.Kill(), s.cmd.Wait()
+	for range 100 { // until the kernel has taken it out
+		if os.Remove(filepath.Clean(s.dir)) == nil {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// restore is what iptables-restore reads to drop what arrives from the peers.
+func restore(peers []string) string {
+	var b strings.Builder
+	b.WriteString("*filter\n")
+	for _, p := range peers {
+		b.WriteString("-A INPUT -s " + p + " -j DROP\n")
+	}
+	b.WriteString("COMMIT\n")
+	return b.String()
 }
