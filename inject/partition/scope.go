@@ -48,7 +48,7 @@ func (c cut) scope(ctx context.Context) (Netns, *group, error) {
 	if err != nil {
 		return fail(err)
 	}
-	members, err := membersOf(dir)
+	members, err := membersOf(dir, path == "/")
 	if err != nil {
 		return fail(err)
 	}
@@ -90,11 +90,14 @@ func groupDir(path string) (string, error) {
 }
 
 // membersOf are the processes in a control group and those below it.
-func membersOf(dir string) (map[int]bool, error) {
+func membersOf(dir string, root bool) (map[int]bool, error) {
 	out := map[int]bool{}
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.IsDir() {
 			return skipGone(err)
+		}
+		if root && path != dir {
+			return fs.SkipDir // the rest of the machine: those in the root itself are too many already
 		}
 		b, err := os.ReadFile(filepath.Join(path, "cgroup.procs"))
 		for line := range bytes.Lines(b) {
@@ -107,6 +110,9 @@ func membersOf(dir string) (map[int]bool, error) {
 		}
 		return skipGone(err)
 	})
+	if errors.Is(err, fs.ErrPermission) {
+		err = fmt.Errorf("%w: %w", err, inject.ErrUnsupported)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read members of %s: %w", dir, err)
 	}
