@@ -144,6 +144,10 @@ func partitionOrder(ctx context.Context, n int) ([]row, error) {
 		return nil, err
 	}
 	defer w.close()
+	fault := partition.New()
+	if ok, why := fault.Support(); !ok { // an agent has asked it by the time of an order
+		return nil, fmt.Errorf("partition: %s", why)
+	}
 	var rows []row
 	for _, x := range []struct {
 		peers  int
@@ -156,7 +160,7 @@ func partitionOrder(ctx context.Context, n int) ([]row, error) {
 		var r [6][]float64
 		for range 15 * n {
 			var f agent.Fault
-			fault, plan := partition.New(), inject.Plan{}
+			plan := inject.Plan{}
 			lib := &transient{netns: int(w.a.file.Fd())}
 			for i, m := range []func() error{
 				func() (err error) { f, err = c.Inject(ctx, spec); return err },
