@@ -180,7 +180,11 @@ func partitionOrder(ctx context.Context, n int) ([]row, error) {
 				if i >= 4 { // it cuts only what arrives
 					from, to = to, from
 				}
+				// The one before is over: the kernel takes up to 20 ms to close its socket,
+				// and no order comes as soon after another.
+				time.Sleep(50 * time.Millisecond)
 				s := newStream(from, to)
+				time.Sleep(5 * time.Millisecond) // until it flows
 				ms, err := s.after(i%2 == 1, m)
 				if err := errors.Join(err, s.end()); err != nil {
 					return nil, err
