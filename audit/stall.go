@@ -22,10 +22,10 @@ func stallLimit(ttl time.Duration) time.Duration { return min(ttl/4, stallMost) 
 // which it did not run: what it sees then is late, and not the deployment.
 func watchStalls() (end func() history.Sample) {
 	stop, result := make(chan struct{}), make(chan history.Sample)
+	began := time.Now() // here, so that a stall before the watcher first runs is seen too
 	go func() {
 		tick := time.NewTicker(stallEvery)
 		defer tick.Stop()
-		began := time.Now()
 		last, longest, looks := began, time.Duration(0), 0
 		look := func() {
 			now := time.Now()
