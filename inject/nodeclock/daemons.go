@@ -65,7 +65,7 @@ func findDaemons(ctx context.Context) ([]daemon, error) {
 		if d.Unit == "" && s.Stopped() {
 			continue // somebody has stopped it, and it stays so
 		}
-		if d.Unit != "" && !active(ctx, d.Unit) {
+		if d.Unit != "" && !managed(ctx, d.Unit) {
 			d.Unit = "" // of a container's systemd, or of one that cannot be asked
 		}
 		out = append(out, d)
@@ -89,6 +89,12 @@ func unitOf(pid int) string {
 		}
 	}
 	return ""
+}
+
+// managed reports that systemd runs the unit, be it that it is about to start.
+func managed(ctx context.Context, unit string) bool {
+	state, err := stateOf(ctx, unit)
+	return err == nil && (state == "active" || state == "activating" || state == "reloading")
 }
 
 func active(ctx context.Context, unit string) bool {
@@ -165,8 +171,8 @@ func resumeDaemons(ctx context.Context, all []daemon) error {
 				err = nil
 			}
 		} else if !active(ctx, d.Unit) {
-			if err = job(ctx, d.Unit, true); err == nil && !active(ctx, d.Unit) {
-				err = fmt.Errorf("%s was started and is not active", d.Unit)
+			if err = job(ctx, d.Unit, true); err == nil {
+				err = awaitActive(ctx, d.Unit)
 			}
 		}
 		if err != nil {
@@ -174,6 +180,28 @@ func resumeDaemons(ctx context.Context, all []daemon) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// awaitActive lets a daemon that fails at its first start be started again by systemd.
+func awaitActive(ctx context.Context, unit string) error {
+	ctx, cancel := context.WithTimeout(ctx, unitWait)
+	defer cancel()
+	for {
+		state, err := stateOf(ctx, unit)
+		switch {
+		case err != nil:
+			return err
+		case state == "active":
+			return nil
+		case state != "activating" && state != "reloading":
+			return fmt.Errorf("%s was started and is %s", unit, state)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s was started and is still %s: %w", unit, state, ctx.Err())
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 func signal(p inject.Process, s unix.Signal) error {

@@ -99,7 +99,7 @@ func bareProcess(t *testing.T) {
 }
 
 const (
-	chrony    = "[Service]\nExecStart=/usr/sbin/chronyd -n -u root -f /etc/chrony.conf\nRestart=always\n"
+	chrony    = "[Service]\nStandardOutput=append:/tmp/chronyd.log\nStandardError=append:/tmp/chronyd.log\nExecStart=/usr/sbin/chronyd -d -u root -f /etc/chrony.conf\nRestart=always\n"
 	timesyncd = "[Service]\nType=notify\nExecStart=/lib/systemd/systemd-timesyncd\nRestart=always\nRestartSec=0\nUser=systemd-timesync\nAmbientCapabilities=CAP_SYS_TIME\nRuntimeDirectory=systemd/timesync\nStateDirectory=\n"
 )
 
@@ -108,6 +108,11 @@ const (
 func units(t *testing.T, m *systemdtest.Machine) {
 	for unit, content := range map[string]string{"chrony.service": chrony, "systemd-timesyncd.service": timesyncd} {
 		t.Run(unit, func(t *testing.T) {
+			t.Cleanup(func() {
+				if b, err := os.ReadFile("/tmp/chronyd.log"); t.Failed() && err == nil {
+					t.Logf("chronyd said:\n%s", b)
+				}
+			})
 			m.Start(t, unit, content)
 			state := func() string {
 				p, err := m.Conn.GetUnitPropertyContext(t.Context(), unit, "ActiveState")
@@ -117,16 +122,17 @@ func units(t *testing.T, m *systemdtest.Machine) {
 				return p.Value.Value().(string)
 			}
 			is := func(want string) func() bool { return func() bool { return state() == want } }
+			stopped := func() bool { return is("inactive")() || is("failed")() }
 			awaitState(t, unit+" is active", is("active"))
 			for _, other := range []bool{false, true} {
-				awaitState(t, unit+" has its name", named(unit))
+				awaitState(t, unit+" is ready", ready(unit))
 				f := allowed(t)
 				p := plan(t, f, nodeclock.Params{Offset: -30 * time.Second})
 				if !strings.Contains(strings.Join(p.Objects, "\n"), "systemd unit "+unit) {
 					t.Errorf("the plan does not name %s: %q", unit, p.Objects)
 				}
 				mustInject(t, f, p)
-				if !is("inactive")() {
+				if !stopped() {
 					t.Errorf("%s is %s while the clock is wrong", unit, state())
 				}
 				if other { // as after a crash
@@ -145,20 +151,31 @@ func units(t *testing.T, m *systemdtest.Machine) {
 			p := plan(t, f, nodeclock.Params{Offset: time.Second})
 			mustInject(t, f, p)
 			mustRevert(t, f, p)
-			if !is("inactive")() {
+			if !stopped() {
 				t.Errorf("%s, which did not run, was started", unit)
 			}
 		})
 	}
 }
 
-// named says that the unit's process has become the program.
-func named(unit string) func() bool {
+// ready says that the unit's process has become the program and takes SIGTERM as an
+// order to end: chronyd that is killed before leaves its pid file, and does not start
+// beside it.
+func ready(unit string) func() bool {
 	return func() bool {
-		procs, _ := filepath.Glob("/proc/[0-9]*/comm")
+		procs, _ := filepath.Glob("/proc/[0-9]*/status")
 		for _, p := range procs {
 			b, err := os.ReadFile(p)
-			if name := strings.TrimSpace(string(b)); err == nil && (name == "chronyd" && unit == "chrony.service" || name == "systemd-timesyn" && unit != "chrony.service") {
+			if err != nil {
+				continue
+			}
+			name, rest, _ := strings.Cut(strings.TrimPrefix(string(b), "Name:\t"), "\n")
+			if unit == "systemd-timesyncd.service" && name == "systemd-timesyn" { // systemd waits for its word
+				return true
+			}
+			_, caught, _ := strings.Cut(rest, "SigCgt:\t")
+			var mask uint64
+			if _, err := fmt.Sscanf(caught, "%x", &mask); err == nil && unit == "chrony.service" && name == "chronyd" && mask&(1<<(unix.SIGTERM-1)) != 0 {
 				return true
 			}
 		}
