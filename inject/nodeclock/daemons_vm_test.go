@@ -27,7 +27,7 @@ func TestVMDaemons(t *testing.T) {
 		m.Files = map[string][]byte{
 			"/etc/passwd":      []byte("root:x:0:0:root:/:/bin/sh\nsystemd-timesync:x:100:100::/:/bin/false\n"),
 			"/etc/group":       []byte("root:x:0:\nsystemd-timesync:x:100:\n"),
-			"/etc/chrony.conf": []byte("port 0\ncmdport 0\nlocal stratum 10\npidfile /run/chronyd.pid\nbindcmdaddress /\n"),
+			"/etc/chrony.conf": []byte("port 11123\nallow 127.0.0.1\ncmdport 0\nlocal stratum 10\npidfile /run/chronyd.pid\nbindcmdaddress /\n"),
 		}
 	}
 	vm.Suite(t, m, []vm.Case{
