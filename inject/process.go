@@ -35,6 +35,10 @@ func (s Stat) Stopped() bool { return s.State == 'T' || s.State == 't' }
 // Dead reports a zombie or a process in its last moments.
 func (s Stat) Dead() bool { return s.State == 'Z' || s.State == 'X' || s.State == 'x' }
 
+// Exiting reports a thread that has given up its namespaces and files, or is about to
+// (PF_EXITING of include/linux/sched.h).
+func (s Stat) Exiting() bool { return s.Flags&0x4 != 0 }
+
 // Kernel reports a kernel thread (PF_KTHREAD of include/linux/sched.h).
 func (s Stat) Kernel() bool { return s.Flags&0x00200000 != 0 }
 

@@ -165,9 +165,14 @@ func (im *image) isStub(area []byte) bool {
 
 // monotonicAhead is how far the process's CLOCK_MONOTONIC is ahead of this one's, by
 // their time namespaces.
-func monotonicAhead(pid int) (time.Duration, error) {
-	their, err := timeOffset(strconv.Itoa(pid))
+func monotonicAhead(p inject.Process) (time.Duration, error) {
+	their, err := timeOffset(strconv.Itoa(p.PID))
 	if err != nil {
+		// The files of a process that is ending answer with whatever comes first, no
+		// permission among others, and before it is a zombie: its state decides.
+		if s, e := inject.ReadStat(p.PID); errors.Is(e, inject.ErrGone) || e == nil && (s.Dead() || s.Exiting() || s.StartTime != p.StartTime) {
+			err = fmt.Errorf("process %d: %w", p.PID, inject.ErrGone)
+		}
 		return 0, err
 	}
 	own, err := timeOffset("self")

@@ -49,7 +49,7 @@ func patch(ctx context.Context, p inject.Process, own *image, plan uint64, r raw
 	if wears(p, own, plan) {
 		return true, nil // and need not be stopped
 	}
-	ahead, err := monotonicAhead(p.PID)
+	ahead, err := monotonicAhead(p)
 	if err != nil {
 		return false, err
 	}
@@ -111,7 +111,7 @@ func wears(p inject.Process, own *image, plan uint64) bool {
 // change puts another record into force, while the process runs on: the record is
 // complete before the selector names it.
 func change(p inject.Process, own *image, plan uint64, r raw) error {
-	ahead, err := monotonicAhead(p.PID)
+	ahead, err := monotonicAhead(p)
 	if err != nil {
 		return err
 	}
