@@ -34,15 +34,15 @@ whatever command gives it a node's stdio.
   agent: [lockaudit-agent, connect]           (docs/systemd.md)
 
 Flags:
-  --allow-commands   orders may name commands that run with this agent's rights:
-                     hooks, and the restart command of a crashed server. Without
-                     it, who may run this agent can disturb processes and
-                     networks, and run nothing of their own as its user
+  --allow-commands    orders may name commands that run with this agent's rights:
+                      hooks, and the restart command of a crashed server. Without
+                      it, who may run this agent can disturb processes and
+                      networks, and run nothing of their own as its user
   --allow-node-clock  orders may disturb the clock of this machine, which
-                     everything on it sees
-  --max-for 60s      no fault on this node lasts longer, whatever a plan says
-                     (default 1h)
-  --max-faults 4     no more are in effect at once (default 1024)
+                      everything on it sees
+  --max-for 60s       no fault on this node lasts longer, whatever a plan says
+                      (default 1h)
+  --max-faults 4      no more are in effect at once (default 1024)
 
 Commands:
   connect   join stdio to the agent that systemd starts behind its socket

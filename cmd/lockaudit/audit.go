@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 
 	"github.com/lockaudit/lockaudit/audit"
-	"github.com/lockaudit/lockaudit/plan"
 	"github.com/lockaudit/lockaudit/record"
 	"github.com/spf13/cobra"
 )
@@ -71,10 +70,10 @@ func runAudit(cmd *cobra.Command, path string, f auditFlags, passive bool) error
 	if err := f.print.check(); err != nil {
 		return err
 	}
-	if f.trials < 0 {
-		return usage("--trials %d: at least 1 is needed", f.trials)
+	if err := checkTrials(f.trials); err != nil {
+		return err
 	}
-	p, data, err := plan.Load(path)
+	p, data, err := loadPlan(path)
 	if err != nil {
 		return couldNotRun(err)
 	}
@@ -107,6 +106,13 @@ func runAudit(cmd *cobra.Command, path string, f auditFlags, passive bool) error
 	}
 	if status = worse(status, judged); status != exitOK {
 		return exit{status: status}
+	}
+	return nil
+}
+
+func checkTrials(n int) error {
+	if n < 0 {
+		return usage("--trials %d: at least 1 is needed", n)
 	}
 	return nil
 }

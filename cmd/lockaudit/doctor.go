@@ -63,7 +63,7 @@ Exit status:
 
 // needed are the kinds of fault that the plan's probes order, by node.
 func needed(path string) (map[string][]string, error) {
-	p, _, err := plan.Load(path)
+	p, _, err := loadPlan(path)
 	if err != nil {
 		return nil, err
 	}

@@ -22,6 +22,14 @@ func injectCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "inject",
 		Short: "One fault by hand, with a deadline",
+		Long: `Injects one fault on this machine and waits for its end: the deadline that --for
+sets, or ctrl-C. If lockaudit dies it is reverted too. --dry-run prints what would be
+touched, and touches nothing. It needs no plan; docs/faults has a page for each kind.
+
+` + injectExit,
+		Example: `  sudo lockaudit inject pause --unit billing --for 30s
+  sudo lockaudit inject partition --peer 10.0.0.1 --port 2379 --for 30s
+  sudo lockaudit inject degrade --peer 10.0.0.1 --delay 100ms --for 30s --dry-run`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return exit{exitUsage, hinted{fmt.Errorf("unknown fault %q", args[0]), "known are: pause, partition, hold, degrade, clock, crash, hook"}}

@@ -38,7 +38,7 @@ without the fault. As that cannot be undone by the kernel alone, it has to be al
 by --allow-node-clock. docs/faults/clock-node.md has it all.
 
 ` + targetHelp + `
-` + exitHelp,
+` + injectExit,
 		Example: `  lockaudit inject clock --pid 4711 --offset +30s --for 1m
   lockaudit inject clock --name redis-server --offset -5m --for 1m
   lockaudit inject clock --port 2379 --drift 200ppm --for 10m      0.2 ms per second fast

@@ -31,7 +31,7 @@ command line, as Redis does, needs --restart. Before it is used, what supervises
 server should be known: a supervisor that is not systemd may start a second one.
 
 ` + targetHelp + `
-` + exitHelp,
+` + injectExit,
 		Example: `  lockaudit inject crash --unit etcd --for 30s                  killed, and started by systemd
   lockaudit inject crash --unit etcd --down-for 10s --for 30s   it stays down for 10 s
   lockaudit inject crash --port 2379 --for 30s --dry-run        what would be killed, and how started?

@@ -29,7 +29,7 @@ An interface whose queueing discipline somebody has set is refused: it would be
 lost. The SSH connection by which it runs is left as it is, and so is what
 --protect names.
 
-` + exitHelp,
+` + injectExit,
 		Example: `  lockaudit inject degrade --peer 10.0.0.1 --delay 100ms --jitter 20ms --for 30s
   lockaudit inject degrade --peer 10.0.0.0/24 --loss 5 --for 30s           5 % are lost
   lockaudit inject degrade --peer 10.0.0.1 --port 2379 --rate 1mbit --for 30s

@@ -26,7 +26,7 @@ lost as on a bad line, and TCP sends it again.
 --pid, --unit and --container name a process: its network namespace is meant, or, with
 --only, nothing but its own packets, as with inject partition.
 
-` + exitHelp,
+` + injectExit,
 		Example: `  lockaudit inject hold --peer 10.0.0.21 --port 8080 --for 15s
   lockaudit inject hold --peer 10.0.0.21 --unit billing --only --for 15s
   lockaudit inject hold --peer 10.0.0.21 --for 15s --dry-run   what would be touched?`,

@@ -32,7 +32,7 @@ exit status 0; without one the revert command's own exit status is all that is s
 
 With a NAME and --plan it is a hook of the plan, on the node that the plan says.
 
-` + exitHelp,
+` + injectExit,
 		Example: `  lockaudit inject hook --inject /opt/ops/failover,db-1,db-2 --revert /opt/ops/failover,db-2,db-1 \
       --check /opt/ops/is-primary,db-1 --for 60s
   lockaudit inject hook failover --plan plan.yaml --for 60s

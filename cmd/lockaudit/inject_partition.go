@@ -31,7 +31,7 @@ direction out also drops what this machine forwards to the peers.
 --only, nothing but its own packets. For that the process and its children must be
 alone in their control group (v2), as units and containers are; nothing is moved.
 
-` + exitHelp,
+` + injectExit,
 		Example: `  lockaudit inject partition --peer 10.0.0.1 --for 30s
   lockaudit inject partition --peer 10.0.0.0/24 --protect 10.0.0.9:22 --for 30s
   lockaudit inject partition --peer 10.0.0.1 --port 2379 --direction in --for 30s

@@ -29,7 +29,7 @@ that it runs only after it has looked.
 With --period and --duty it stutters: stopped for that share of every period.
 
 ` + targetHelp + `
-` + exitHelp,
+` + injectExit,
 		Example: `  lockaudit inject pause --pid 4711 --for 30s
   lockaudit inject pause --pid 4711 --for 30s --tree     its children too
   lockaudit inject pause --pid 4711 --for 30s --dry-run  what would be touched?

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/lockaudit/lockaudit/inject/all"
@@ -37,6 +38,13 @@ const exitHelp = `Exit status:
   4   a fault may still be in effect on a node (outranks all others)
   64  the command line is wrong`
 
+// injectExit is exitHelp for a fault by hand, which has no grade.
+const injectExit = `Exit status:
+  0   it was injected, and is reverted; with --dry-run: it could be prepared
+  3   it was refused, or could not be injected; nothing of it is in effect
+  4   the fault may still be in effect (outranks all others)
+  64  the command line is wrong`
+
 func main() {
 	all.StandIn() // heal on this machine may have to start a server again
 	// The first ctrl-C stops the audit, which reverts everything and keeps the
@@ -57,7 +65,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK
 	}
@@ -65,11 +73,20 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if errors.As(err, &e) && e.err == nil {
 		return e.status // the command has said everything itself
 	}
-	printError(stderr, err)
-	if e.status != 0 {
-		return e.status
+	if e.status == 0 { // cobra's own complaints about flags and commands
+		e = exit{exitUsage, complaint(cmd, err)}
 	}
-	return exitUsage // cobra's own complaints about flags and commands
+	printError(stderr, e)
+	return e.status
+}
+
+// complaint gives cobra's errors the form of ours: one line and a hint.
+func complaint(cmd *cobra.Command, err error) error {
+	msg, near, found := strings.Cut(err.Error(), "\n\nDid you mean this?\n")
+	if near = strings.Join(strings.Fields(near), ", "); found && near != "" {
+		return hinted{errors.New(msg), "did you mean " + near}
+	}
+	return hinted{err, "see " + cmd.CommandPath() + " --help"}
 }
 
 // exit is an error with an exit status.
@@ -91,20 +108,26 @@ func rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "lockaudit",
 		Short: "Audit a distributed lock by injecting the failures that break it",
-		Long: `lockaudit audits an existing distributed-lock deployment. It pauses lock
-holders past their lease, kills them and makes them contend, records what
-happens, and judges the record against an operational checklist. Every mark
-cites the recorded event that stands behind it.
+		Long: `lockaudit audits an existing distributed-lock deployment. It pauses lock holders
+past their lease, cuts them off, kills them, delivers their writes late and skews
+their clocks; it parts the lock servers and, where the plan names them, kills and
+restarts them or skews their clocks. It records what happens and judges the record
+against an operational checklist. Every mark cites the recorded event behind it.
 
-Everything that it acquires, writes or stops is its own: canary keys, canary
-rows, and lock clients that it started itself.`,
+What it acquires, writes, stops or kills is its own: canary keys, canary rows, and
+lock clients that it started itself; of the lock servers, only what the plan names.
+A cut of a node or of the lock servers hits whatever else talks to them;
+lockaudit plan lists every fault before anything is touched. Every fault has a
+deadline and ends by itself.`,
 		Example: `  lockaudit plan plan.yaml                 what would the audit do?
+  lockaudit doctor plan.yaml               can it reach the nodes, and what can it inject?
   lockaudit audit plan.yaml                the audit
   lockaudit audit plan.yaml --fail-under B --min-coverage critical
   lockaudit inspect plan.yaml              look only, change nothing
   lockaudit report runs/2026-11-23T081201Z-billing -f html -o report.html
   lockaudit diff RUN1 RUN2                 what got better, what got worse
-  lockaudit inject pause --pid 4711 --for 30s`,
+  lockaudit inject pause --pid 4711 --for 30s
+  sudo lockaudit halt                      revert everything on this machine, now`,
 		Version:       version,
 		SilenceErrors: true,
 		SilenceUsage:  true,

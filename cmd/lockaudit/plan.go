@@ -42,7 +42,10 @@ Exit status:
   lockaudit plan plan.yaml --probes pause-holder-past-ttl --trials 10`,
 		Args: exactly(1, "PLAN"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p, _, err := plan.Load(args[0])
+			if err := checkTrials(o.Trials); err != nil {
+				return err
+			}
+			p, _, err := loadPlan(args[0])
 			if err != nil {
 				return couldNotRun(err)
 			}
