@@ -16,8 +16,8 @@ import (
 )
 
 var (
-	nftModules     = []string{"veth", "nf_tables", "nft_queue", "nft_socket", "nft_fwd_netdev"}
-	forwardModules = []string{"veth", "nf_tables", "nft_fwd_netdev"}
+	nftModules     = []string{"veth", "nf_tables", "nft_queue", "nft_socket", "nft_fwd_netdev", "sch_htb"}
+	forwardModules = []string{"veth", "nf_tables", "nft_fwd_netdev", "sch_htb"}
 )
 
 // old adds what is a module of its own before 5.13.
