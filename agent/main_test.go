@@ -31,7 +31,9 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	all.StandIn()
+	if status, was := all.StandIn(); was {
+		os.Exit(status)
+	}
 	role := os.Getenv(testRole)
 	if role == "" {
 		flag.Parse()

@@ -41,8 +41,8 @@ func TestSameFaultTwice(t *testing.T) {
 			disturbed("after the first")
 			b, err := c.Inject(testCtx(t), s.spec(time.Hour))
 			disturbed("after the second")
-			switch {
-			case err == nil:
+			switch err {
+			case nil:
 				if !first {
 					a, b = b, a
 				}

@@ -142,16 +142,23 @@ func newTree(n int) (t *procTree, err error) {
 		removeScope(group.Name())
 		os.RemoveAll(dir)
 	}
-	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
-		return nil, fmt.Errorf("start tree: %q, %v", line, err)
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		return nil, fmt.Errorf("start tree: %q, %w", line, err)
+	}
+	if line != "ready\n" {
+		return nil, fmt.Errorf("start tree: it says %q", line)
 	}
 	procs, err := os.ReadFile(filepath.Join(group.Name(), "cgroup.procs"))
+	if err != nil {
+		return nil, fmt.Errorf("start tree: %w", err)
+	}
 	for _, f := range strings.Fields(string(procs)) {
 		pid, _ := strconv.Atoi(f)
 		t.pids = append(t.pids, pid)
 	}
 	if len(t.pids) != n {
-		return nil, fmt.Errorf("start tree: %d processes instead of %d, %v", len(t.pids), n, err)
+		return nil, fmt.Errorf("start tree: %d processes instead of %d", len(t.pids), n)
 	}
 	return t, nil
 }

@@ -60,7 +60,7 @@ func TestDelayedWrite(t *testing.T) {
 			return true
 		}, Inconclusive},
 		"the hold was never confirmed": {"late-pass", func(e *history.Event) bool {
-			return !(e.Op == history.OpInject && e.Fault != nil && e.Fault.Kind == "hold" && e.Type == history.OK)
+			return e.Op != history.OpInject || e.Fault == nil || e.Fault.Kind != "hold" || e.Type != history.OK
 		}, Inconclusive},
 		"B did not look first": {"late-pass", func(e *history.Event) bool { return e.Op != history.OpRead }, Inconclusive},
 		"it had arrived before B's": {"late-fail", func(e *history.Event) bool {
@@ -77,7 +77,7 @@ func TestDelayedWrite(t *testing.T) {
 			}
 			return true
 		}, Inconclusive},
-		"B never wrote": {"late-pass", func(e *history.Event) bool { return !(e.Actor == "b" && e.Op == history.OpWrite) }, Inconclusive},
+		"B never wrote": {"late-pass", func(e *history.Event) bool { return e.Actor != "b" || e.Op != history.OpWrite }, Inconclusive},
 	} {
 		f := judgeFencing(changed(t, "fencing_enforced/"+c.fixture, delayWrite, c.change))
 		if f.Outcome != c.want || f.Harm != (c.want == Fail) {
@@ -111,7 +111,7 @@ func TestLostReply(t *testing.T) {
 		want    Outcome
 	}{
 		"the attempt was never seen": {"pass", func(e *history.Event) bool {
-			return !(e.Op == history.OpObserve && e.Holder != nil && e.Holder.Held)
+			return e.Op != history.OpObserve || e.Holder == nil || !e.Holder.Held
 		}, Inconclusive},
 		"no packet was lost": {"pass", func(e *history.Event) bool {
 			if e.Op == history.OpRevert && e.Fault != nil {
@@ -136,7 +136,7 @@ func TestLostReply(t *testing.T) {
 			return true
 		}, Inconclusive},
 		"never free after the release": {"pass", func(e *history.Event) bool {
-			return !(e.Op == history.OpObserve && e.Actor == "observer" && e.Holder != nil && !e.Holder.Held)
+			return e.Op != history.OpObserve || e.Actor != "observer" || e.Holder == nil || e.Holder.Held
 		}, Fail},
 	} {
 		f := judgeLostReply(changed(t, "lost_reply_retry_safe/"+c.fixture, loseReply, c.change))

@@ -86,7 +86,9 @@ Exit status:
 `
 
 func main() {
-	all.StandIn()
+	if status, was := all.StandIn(); was {
+		os.Exit(status)
+	}
 	// It is at rest most of the time: give memory back rather than hold it.
 	debug.SetGCPercent(50)
 	debug.SetMemoryLimit(64 << 20)

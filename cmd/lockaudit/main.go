@@ -46,7 +46,10 @@ const injectExit = `Exit status:
   64  the command line is wrong`
 
 func main() {
-	all.StandIn() // heal on this machine may have to start a server again
+	// Heal on this machine may have to start a server again.
+	if status, was := all.StandIn(); was {
+		os.Exit(status)
+	}
 	// The first ctrl-C stops the audit, which reverts everything and keeps the
 	// record. The second ends this process at once; the agents then see the end of
 	// their input and revert by themselves.

@@ -26,9 +26,6 @@ func (f *targetFlags) bind(cmd *cobra.Command, prefix string) {
 	flags.StringVar(&f.s.Netns, prefix+"port-netns", "", "the network namespace of the port, as a path; the default is the agent's")
 }
 
-// given reports that a process is named.
-func (f *targetFlags) given() bool { return !f.s.IsZero() }
-
 // selector is the process that is named, in exactly one way.
 func (f *targetFlags) selector() (target.Selector, error) {
 	if f.s.IsZero() {

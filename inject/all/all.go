@@ -37,6 +37,7 @@ func Faults(o Options) []inject.Fault {
 	}
 }
 
-// StandIn is called first of all by a program that has Faults. It returns at once
-// unless the program was started as a process of one of them.
-func StandIn() { crash.StandIn() }
+// StandIn is called first of all by a program that has Faults. It returns false at once
+// unless the program was started as a process of one of them; then the program must end
+// with status.
+func StandIn() (status int, was bool) { return crash.StandIn() }

@@ -43,7 +43,6 @@ type Fault struct {
 type held struct {
 	undo    undo
 	expires int64 // of CLOCK_MONOTONIC, in nanoseconds
-	until   time.Duration
 	// procs are the processes that were found with this plan's stub, by pid.
 	procs map[int]inject.Process
 	stop  func() // ends the strobe

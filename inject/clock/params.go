@@ -58,7 +58,7 @@ func decodeParams(b []byte, now time.Time) (Params, error) {
 	default:
 		return Params{}, fmt.Errorf("params: clock is %q, want realtime", p.Clock)
 	}
-	return p, p.Skew.validate(now)
+	return p, p.validate(now)
 }
 
 // validate refuses what is no skew, and times that a program cannot be shown: the

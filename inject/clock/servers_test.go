@@ -52,7 +52,7 @@ func TestEtcd(t *testing.T) {
 	f := clock.New()
 	put(t, c, "long", 60)
 	plan := skewed(t, f, order(s.PID(), time.Minute, clock.Skew{Offset: half}), "etcd")
-	if ahead := date(t, "http://"+s.Endpoint+"/version").Sub(time.Now()); ahead < half-10*time.Second {
+	if ahead := time.Until(date(t, "http://"+s.Endpoint+"/version")); ahead < half-10*time.Second {
 		t.Errorf("the server's clock is ahead by %v, want %v", ahead, half)
 	}
 	// That a short lease ends shows that the server has looked for ended ones since.

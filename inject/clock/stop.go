@@ -50,7 +50,7 @@ func whileStopped(ctx context.Context, p inject.Process, patient bool, work func
 	defer cancel()
 	for {
 		err := stopOnce(p, work)
-		if !errors.Is(err, errBusy) && !(patient && errors.Is(err, errTraced)) {
+		if !errors.Is(err, errBusy) && (!patient || !errors.Is(err, errTraced)) {
 			return err
 		}
 		select {

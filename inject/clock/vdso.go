@@ -146,7 +146,7 @@ func tail(f *elf.File, clean []byte) (int, error) {
 		}
 	}
 	// The table of sections, which ends the file.
-	shoff, shnum := uint64(le.Uint64(clean[40:])), uint64(le.Uint16(clean[60:]))
+	shoff, shnum := le.Uint64(clean[40:]), uint64(le.Uint16(clean[60:]))
 	used = max(used, shoff+shnum*uint64(le.Uint16(clean[58:])))
 	used = max((used+15)&^15, uint64(len(clean)-pageSize))
 	if used+uint64(len(stubCode)) > uint64(len(clean)) {

@@ -24,7 +24,9 @@ func newFault() inject.Fault { return crash.New(crash.Options{Commands: true}) }
 
 // TestMain is also the standby, as every guard is, and the server that is killed.
 func TestMain(m *testing.M) {
-	crash.StandIn()
+	if status, was := crash.StandIn(); was {
+		os.Exit(status)
+	}
 	if len(os.Args) == 3 && os.Args[1] == "hold" {
 		var p inject.Plan
 		if err := json.Unmarshal([]byte(os.Args[2]), &p); err != nil {

@@ -24,11 +24,12 @@ const (
 // process in uninterruptible sleep dies late.
 const deathWait = 5 * time.Second
 
-// StandIn is called first of all by every program that can be a guard. It returns
-// at once unless this process was started as a standby; then it never returns.
-func StandIn() {
+// StandIn is called first of all by every program that can be a guard. Unless this
+// process was started as a standby, it returns false at once. A standby returns only if
+// it did not become the server, and the program must then end with status.
+func StandIn() (status int, was bool) {
 	if len(os.Args) != 2 || os.Args[0] != standbyName {
-		return
+		return 0, false
 	}
 	_ = os.WriteFile("/proc/self/comm", []byte(standbyName), 0)
 	unix.CloseOnExec(ordersFD)
@@ -36,9 +37,9 @@ func StandIn() {
 	out := os.NewFile(answersFD, "answers")
 	if err := standIn(os.NewFile(ordersFD, "orders"), out); err != nil {
 		fmt.Fprintln(out, err) // whoever listens is a guard that lives
-		os.Exit(1)
+		return 1, true
 	}
-	os.Exit(0)
+	return 0, true
 }
 
 // standIn waits for its cue and becomes the server. It returns nil if there was

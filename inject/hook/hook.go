@@ -236,7 +236,7 @@ func (p Params) revert(ctx context.Context, id string) (inject.Effect, error) {
 		select {
 		case <-time.After(checkEvery):
 		case <-ctx.Done():
-			return inject.Effect{}, fmt.Errorf("%s; %w", r, c)
+			return inject.Effect{}, fmt.Errorf("%s; %w", r.String(), c)
 		}
 	}
 }

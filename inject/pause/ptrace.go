@@ -159,11 +159,11 @@ func traceable(m member) error {
 		return err
 	}
 	fd, err := unix.Open("/proc/"+strconv.Itoa(m.PID)+"/mem", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	switch {
-	case err == nil:
+	switch err {
+	case nil:
 		unix.Close(fd)
 		return nil
-	case err == unix.ENOENT || err == unix.ESRCH:
+	case unix.ENOENT, unix.ESRCH:
 		return fmt.Errorf("process %d: %w", m.PID, inject.ErrGone)
 	}
 	return fmt.Errorf("trace process %d (%s): %w; CAP_SYS_PTRACE is needed, and kernel.yama.ptrace_scope below 3: %w", m.PID, m.Comm, err, inject.ErrUnsupported)

@@ -19,7 +19,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"os/exec"
+	"os/exec" //nolint:depguard // no fault: only tests import this, as arch_test.go sees to
 	"runtime"
 	"strconv"
 	"strings"
