@@ -3,6 +3,8 @@ package degrade_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +17,13 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if role := os.Getenv(controlRole); role != "" {
+		if err := playControl(role); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	injecttest.Main(m, func() inject.Fault { return degrade.New() })
 }
 

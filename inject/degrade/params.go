@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -32,8 +33,8 @@ type Params struct {
 	// Netns is the network namespace; the default is this process's.
 	Netns netns.Name `json:"netns,omitzero"`
 	// Protect are endpoints, as 10.0.0.9:22, that are left as they are although a
-	// network among the peers covers them. SSH connections that lead to this
-	// process are left anyhow.
+	// network among the peers covers them. Connections by which this process is
+	// ordered about, SSH or another transport, are left anyhow.
 	Protect []string `json:"protect,omitempty"`
 }
 
@@ -101,13 +102,24 @@ func decodeParams(b []byte) (order, error) {
 		}
 		o.kept = append(o.kept, k)
 	}
-	for _, c := range inject.SSHConnections() {
-		o.kept = append(o.kept, kept{c.Client, c.Local, c.String()})
-	}
+	o.keepControl(inject.SSHConnections(), inject.ControlConnections())
 	if n := o.filters(); n > maxFilters {
 		return order{}, fmt.Errorf("peers times ports make %d filters, at most %d: %w", n, maxFilters, inject.ErrRefused)
 	}
 	return o, nil
+}
+
+// keepControl keeps the connections by which somebody orders this process about: by
+// SSH, or by any other transport that is a process above it.
+func (o *order) keepControl(ssh, control []inject.SSHConnection) {
+	for _, c := range ssh {
+		o.kept = append(o.kept, kept{c.Client, c.Local, c.String()})
+	}
+	for _, c := range control {
+		if !slices.Contains(ssh, c) {
+			o.kept = append(o.kept, kept{c.Client, c.Local, fmt.Sprintf("the control connection from %v to port %d", c.Client, c.Local)})
+		}
+	}
 }
 
 func (o order) filters() int { return len(o.peers) * max(1, 4*len(o.Ports)) }
