@@ -83,6 +83,7 @@ type held struct {
 	mu      sync.Mutex
 	standby *standby
 	killed  time.Duration // 0: not yet
+	tick    uint64        // the same, as starts of processes are counted
 }
 
 // New returns a crash that holds nothing yet.

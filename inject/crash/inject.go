@@ -52,6 +52,7 @@ func (f *Fault) inject(ctx context.Context, p inject.Plan) (inject.Effect, error
 	if err := h.standby.order(orderArm); err != nil {
 		return inject.Effect{}, fmt.Errorf("arm standby: %w", err)
 	}
+	h.tick = ticksNow()
 	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil {
 		if errors.Is(err, unix.ESRCH) {
 			err = inject.ErrGone
@@ -91,5 +92,5 @@ func (h *held) up(ctx context.Context, u undo) (inject.Process, error) {
 	if err := h.standby.order(orderGo); err != nil {
 		return inject.Process{}, fmt.Errorf("order standby: %w", err)
 	}
-	return u.Twin.await(ctx, u.Server, u.Image.Argv, h.standby.failure)
+	return u.await(ctx, since{h.standby.process.Pid, h.tick}, h.standby.failure)
 }

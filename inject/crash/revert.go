@@ -103,7 +103,8 @@ func (f *Fault) restore(ctx context.Context, id string, u undo) (inject.Effect, 
 		return inject.Effect{Seen: fmt.Sprintf("process %d (%s) runs and was not killed", u.Server.PID, u.Comm), Count: 1}, nil
 	}
 	failure := func() error { return nil }
-	found, _, err := u.Twin.find(u.Server, u.Image.Argv)
+	var by since
+	found, _, err := u.find(ctx, by)
 	if err != nil {
 		return inject.Effect{}, err
 	}
@@ -113,9 +114,9 @@ func (f *Fault) restore(ctx context.Context, id string, u undo) (inject.Effect, 
 			return inject.Effect{}, err
 		}
 		defer s.close()
-		failure = s.failure
+		failure, by.standby = s.failure, s.process.Pid
 	}
-	up, err := u.Twin.await(ctx, u.Server, u.Image.Argv, failure)
+	up, err := u.await(ctx, by, failure)
 	if err != nil {
 		return inject.Effect{}, err
 	}

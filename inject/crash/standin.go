@@ -54,6 +54,7 @@ func standIn(in, out *os.File) error {
 	if err := json.Unmarshal(line, &b); err != nil {
 		return fmt.Errorf("decode brief: %w", err)
 	}
+	began := ticksNow() // the server lives
 	joinCgroup(b.Undo.Image.Cgroup)
 	fd, err := b.Undo.Server.Open()
 	if err != nil {
@@ -76,7 +77,11 @@ func standIn(in, out *os.File) error {
 		defer cancel()
 		return startUnit(ctx, b.Undo)
 	}
-	if found, _, err := b.Undo.Twin.find(b.Undo.Server, b.Undo.Image.Argv); err != nil || found != nil {
+	by := since{}
+	if !b.Armed {
+		by.killed = began
+	}
+	if found, _, err := b.Undo.find(context.Background(), by); err != nil || found != nil {
 		return err
 	}
 	return b.Undo.Image.become()

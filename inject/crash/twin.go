@@ -2,7 +2,6 @@ package crash
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -30,6 +29,12 @@ type twin struct {
 	// was seen, in clock ticks since boot: whatever is older is not a replacement.
 	Listens []string `json:"listens,omitempty"`
 	Since   uint64   `json:"since"`
+	// What a server without a socket is known by as well.
+	UID    uint32 `json:"uid"`
+	Dir    string `json:"dir"`
+	Cgroup string `json:"cgroup,omitempty"`
+	// Before are the others with its program and command line: they never count.
+	Before []inject.Process `json:"before,omitempty"`
 }
 
 func newTwin(p inject.Process) (w twin, err error) {
@@ -51,6 +56,11 @@ func newTwin(p inject.Process) (w twin, err error) {
 		// In the middle of its execve, say: the name is there before the command line.
 		return w, fmt.Errorf("process %d shows no command line and listens on nothing, so nobody could know its replacement: %w", p.PID, inject.ErrUnsupported)
 	}
+	if len(w.Listens) == 0 {
+		if err := w.alone(p); err != nil {
+			return w, err
+		}
+	}
 	w.Since = ticksNow()
 	return w, nil
 }
@@ -60,73 +70,11 @@ func exeOf(pid int) (string, error) {
 	return strings.TrimSuffix(exe, " (deleted)"), err
 }
 
-// find looks for the replacement; nil if there is none. ready says that it listens
-// wherever the killed one did.
-func (w twin) find(old inject.Process, argv []string) (found *inject.Process, ready bool, err error) {
-	dir, err := os.ReadDir("/proc")
-	if err != nil {
-		return nil, false, fmt.Errorf("list processes: %w", err)
-	}
-	for _, e := range dir {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		s, err := inject.ReadStat(pid)
-		p := inject.Process{PID: pid, StartTime: s.StartTime}
-		if err != nil || s.Dead() || s.StartTime < w.Since || p == old {
-			continue
-		}
-		if exe, err := exeOf(pid); err != nil || exe != w.Exe {
-			continue
-		}
-		on, err := listens(pid)
-		if err != nil {
-			continue // it ended meanwhile, or is another user's
-		}
-		all := !slices.ContainsFunc(w.Listens, func(a string) bool { return !slices.Contains(on, a) })
-		line, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
-		known := err == nil && w.is(line, argv)
-		if !known && (len(w.Listens) == 0 || !all) {
-			continue
-		}
-		if all {
-			return &p, true, nil
-		}
-		found = &p
-	}
-	return found, false, nil
-}
-
 // is compares a command line with the killed server's and with the command that
 // starts it.
 func (w twin) is(cmdline []byte, argv []string) bool {
 	line := string(bytes.TrimRight(cmdline, "\x00"))
 	return line != "" && (line == w.Cmdline || line == strings.Join(argv, "\x00"))
-}
-
-// await waits until the replacement is ready.
-func (w twin) await(ctx context.Context, old inject.Process, argv []string, over func() error) (inject.Process, error) {
-	for {
-		found, ready, err := w.find(old, argv)
-		if err != nil {
-			return inject.Process{}, err
-		}
-		if ready {
-			return *found, nil
-		}
-		if err := over(); err != nil {
-			return inject.Process{}, err
-		}
-		select {
-		case <-time.After(5 * time.Millisecond):
-		case <-ctx.Done():
-			if found != nil {
-				return inject.Process{}, fmt.Errorf("process %d runs and does not listen on %s yet: %w", found.PID, strings.Join(w.Listens, ", "), ctx.Err())
-			}
-			return inject.Process{}, fmt.Errorf("no process runs in its place: %w", ctx.Err())
-		}
-	}
 }
 
 // seen is the line for people.

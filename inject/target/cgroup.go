@@ -33,6 +33,12 @@ func cgroupsOf(pid int) (map[string]string, error) {
 	return out, nil
 }
 
+// CgroupOf is a process's cgroup v2 path, "" without one.
+func CgroupOf(pid int) (string, error) {
+	groups, err := cgroupsOf(pid)
+	return groups[""], err
+}
+
 // place notes what the cgroups say about where a process runs.
 func (c *candidate) place(groups map[string]string) {
 	c.Cgroup = groups[""]
