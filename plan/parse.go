@@ -135,5 +135,20 @@ func explain(err error) error {
 		out.Line, _ = strconv.Atoi(m[1])
 		out.Msg = m[2]
 	}
+	if m := wrongType.FindStringSubmatch(out.Msg); m != nil {
+		if want := wanted[m[2]]; want != "" {
+			out.Msg = fmt.Sprintf("%s is not %s", strconv.Quote(m[1]), want)
+		}
+	}
 	return out
+}
+
+// wrongType is the decoder's complaint about a value, in words of Go.
+var wrongType = regexp.MustCompile("^cannot unmarshal !!\\w+ `(.*)` into (\\S+)$")
+
+// wanted says those types in words of a plan.
+var wanted = map[string]string{
+	"[]string": "a list, as in [a, b]",
+	"int":      "a whole number",
+	"bool":     "true or false",
 }

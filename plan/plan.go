@@ -142,6 +142,9 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
+	if e.Line > 0 && e.Column == 0 {
+		return fmt.Sprintf("line %d: %s", e.Line, e.Msg)
+	}
 	if e.Line > 0 {
 		return fmt.Sprintf("line %d, column %d: %s", e.Line, e.Column, e.Msg)
 	}

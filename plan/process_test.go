@@ -47,9 +47,9 @@ func TestProcessRefused(t *testing.T) {
 		"{port: 70000}":                 "out of range",
 		"{port: 1, proto: icmp}":        `proto is "icmp"`,
 		"{name: x, proto: tcp}":         `proto is "tcp"`,
-		"[etcd]":                        "cannot unmarshal",
+		"[etcd]":                        "is not a list",
 		"{}, restart: [etcd]":           "a restart command and no process",
-		"etcd, restart: etcd":           "cannot unmarshal",
+		"etcd, restart: etcd":           "is not a list",
 		"etcd, restart: [etcd]":         "is not started with --allow-commands",
 		"{unit: a.service, unit: b}":    "given twice",
 		"{name: etcd}, restrat: [etcd]": `unknown key "restrat"`,
@@ -85,11 +85,11 @@ func TestHooks(t *testing.T) {
 		"{a: {node: lock-9, inject: [x], revert: [y]}}":              "no node of the plan",
 		"{a: {inject: [x], revert: [y]}}":                            `node "" is no node`,
 		"{A b: {node: lock-1, inject: [x], revert: [y]}}":            "not a name",
-		"{a: {node: lock-1, inject: x, revert: [y]}}":                "cannot unmarshal",
+		"{a: {node: lock-1, inject: x, revert: [y]}}":                "is not a list",
 		"{a: {node: lock-1, inject: [x], revert: [y], timeout: 5}}":  "not a duration",
 		"{a: {node: lock-1, inject: [x], revert: [y], timeout: 5m}}": "out of range",
 		"{a: {node: app, inject: [x], revert: [y]}}":                 `node "app" has the hook a, and its agent is not started with --allow-commands`,
-		"[x]": "cannot unmarshal",
+		"[x]": "is not a list",
 	} {
 		_, err := Parse([]byte(with(text)))
 		var e *Error

@@ -15,7 +15,7 @@ func doubleExecution() Probe {
 		OnLockNodes: true,
 		MaxFault:    sidesLimit,
 		Demands:     partsInTwo,
-		Explain: func(p Params) []string {
+		Explain: onResource(func(p Params) []string {
 			cut := fmt.Sprintf("packets between %s and the lock service (%s) vanish, for at most %s", p.NodeA, places(p), sidesLimit(p))
 			if len(p.LockNodes) > 1 {
 				cut = fmt.Sprintf("the lock nodes %v are parted in two, %s on the smaller side and %s on the other, for at most %s", p.LockNodes, p.NodeA, p.NodeB, sidesLimit(p))
@@ -24,7 +24,7 @@ func doubleExecution() Probe {
 				cut,
 				fmt.Sprintf("both try to acquire %s; who gets it runs the job: one write to the row %s", p.Key, p.Row("job-N")),
 			}
-		},
+		}),
 		Trial: func(ctx context.Context, t *Trial) error {
 			if !t.HasResource {
 				return fmt.Errorf("%w: the plan names no resource to write to", ErrSkip)

@@ -19,6 +19,9 @@ func isolateLockLeader() Probe {
 		MaxFault:    sidesLimit,
 		Demands:     isolatesLeader,
 		Explain: func(p Params) []string {
+			if few := fewServers(p); few != "" {
+				return []string{few}
+			}
 			return []string{
 				fmt.Sprintf("packets between the leading one of the lock nodes %v and its peers, %s and %s vanish, for at most %s", p.LockNodes, p.NodeA, p.NodeB, sidesLimit(p)),
 				fmt.Sprintf("acquire %s on %s before, and on %s afterwards", p.Key, p.NodeA, p.NodeB),

@@ -18,12 +18,12 @@ func lostUpdate() Probe {
 		About:    "read-modify-write under the lock with a pause in the middle: is another client's increment lost?",
 		MaxFault: leaseLimit,
 		Demands:  pausesClient(leaseLimit),
-		Explain: func(p Params) []string {
+		Explain: onResource(func(p Params) []string {
 			return []string{
 				fmt.Sprintf("a counter in the row %s of the protected resource, incremented once by each client while it holds %s", p.Row("counter-N"), p.Key),
 				fmt.Sprintf("SIGSTOP of the audit's own lock client a on %s between its read and its write, for at most %s", p.NodeA, leaseLimit(p)),
 			}
-		},
+		}),
 		Trial: func(ctx context.Context, t *Trial) error {
 			if !t.HasResource {
 				return fmt.Errorf("%w: the plan names no resource to write to", ErrSkip)

@@ -28,8 +28,8 @@ func partitionLockServers() Probe {
 			return max(planned, len(shapes(len(p.LockNodes))))
 		},
 		Explain: func(p Params) []string {
-			if len(p.LockNodes) < fewestServers {
-				return []string{fmt.Sprintf("nothing: the plan has agents on %d nodes of the lock service, at least %d are needed", len(p.LockNodes), fewestServers)}
+			if few := fewServers(p); few != "" {
+				return []string{few}
 			}
 			lines := []string{fmt.Sprintf("packets between %s, %s and the lock nodes %v vanish, for at most %s a trial; a majority always stays together", p.NodeA, p.NodeB, p.LockNodes, sidesLimit(p))}
 			for _, s := range shapes(len(p.LockNodes)) {

@@ -23,12 +23,12 @@ func tokenBattery() Probe {
 	return Probe{
 		Name:  "token-battery",
 		About: "writes with newest, equal, stale, missing and malformed tokens: which does the resource refuse?",
-		Explain: func(p Params) []string {
+		Explain: onResource(func(p Params) []string {
 			return []string{
 				fmt.Sprintf("%d grants of %s, taken in turn by %s and %s", rounds+3, p.Key, p.NodeA, p.NodeB),
 				fmt.Sprintf("writes to rows under %s of the protected resource", p.Scope),
 			}
-		},
+		}),
 		Trial: func(ctx context.Context, t *Trial) error {
 			if !t.HasResource {
 				return fmt.Errorf("%w: the plan names no resource to write to", ErrSkip)

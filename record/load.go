@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/lockaudit/lockaudit/facts"
 	"github.com/lockaudit/lockaudit/history"
@@ -29,7 +30,7 @@ var (
 func Load(dir string) (Run, error) {
 	data, err := os.ReadFile(filepath.Join(dir, manifestFile))
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 		return Run{}, fmt.Errorf("load run %s: %w: no %s", dir, ErrNotRun, manifestFile)
 	case err != nil:
 		return Run{}, fmt.Errorf("load run: %w", err)

@@ -108,6 +108,13 @@ func TestLoadRefuses(t *testing.T) {
 			}
 		})
 	}
+	file := filepath.Join(t.TempDir(), "plan.yaml")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(file); !errors.Is(err, ErrNotRun) {
+		t.Errorf("a file: %v, want %v", err, ErrNotRun)
+	}
 	if _, err := Load(filepath.Join(t.TempDir(), "nowhere")); !errors.Is(err, ErrNotRun) {
 		t.Errorf("a directory that is not there: %v", err)
 	}

@@ -148,7 +148,7 @@ func run(ctx context.Context, args []string, in *os.File, out, log io.Writer) in
 		fmt.Fprintln(out, version)
 		return 0
 	}
-	fmt.Fprint(log, usage)
+	fmt.Fprintf(log, "lockaudit-agent: unknown command %q\n\n%s", fs.Arg(0), usage)
 	return 64
 }
 

@@ -102,7 +102,7 @@ func TestBinary(t *testing.T) {
 	}{
 		{[]string{"--help"}, 0, "Examples:"},
 		{[]string{"version"}, 0, "v1.2.3"},
-		{[]string{"nonsense"}, 64, "Usage:"},
+		{[]string{"nonsense"}, 64, `unknown command "nonsense"`},
 		{[]string{"--nonsense"}, 64, "Usage:"},
 		{[]string{"heal", "list"}, 64, "Usage:"},
 	} {

@@ -54,6 +54,9 @@ lab is up already and healthy, nothing is changed.`,
 			if err != nil {
 				return err
 			}
+			if maxAge <= 0 {
+				return usage{fmt.Errorf("up: --max-age %s: a time that is over, the lab would end at once", maxAge)}
+			}
 			start := time.Now()
 			progress := func(step string) { fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s\n", l.Name, step) }
 			plan, fresh, err := lab.Up(cmd.Context(), l, lab.UpOptions{Base: *base, MaxAge: maxAge, Progress: progress})

@@ -23,6 +23,7 @@ func TestUsage(t *testing.T) {
 		{"unknown command", "raise redis-single", 64, []string{`unknown command "raise"`, "hint: locklab --help"}},
 		{"unknown flag", "up --fast redis-single", 64, []string{"unknown flag: --fast", "hint: locklab up --help"}},
 		{"bad duration", "up --max-age soon redis-single", 64, []string{"max-age"}},
+		{"no time", "up --max-age -3s redis-single", 64, []string{"--max-age -3s", "hint: locklab up --help"}},
 		{"down what is not up", "down redis-single", 0, []string{"redis-single: was not up"}},
 		{"keep by hand", "keep redis-single", 1, []string{"not pid 1"}},
 	}
