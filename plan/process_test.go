@@ -89,7 +89,7 @@ func TestHooks(t *testing.T) {
 		"{a: {node: lock-1, inject: [x], revert: [y], timeout: 5}}":  "not a duration",
 		"{a: {node: lock-1, inject: [x], revert: [y], timeout: 5m}}": "out of range",
 		"{a: {node: app, inject: [x], revert: [y]}}":                 `node "app" has the hook a, and its agent is not started with --allow-commands`,
-		"[x]": "is not a list",
+		"[x]": "cannot unmarshal",
 	} {
 		_, err := Parse([]byte(with(text)))
 		var e *Error
