@@ -22,8 +22,6 @@ import (
 
 	"github.com/lockaudit/lockaudit/inject"
 	"github.com/lockaudit/lockaudit/inject/target"
-
-	"golang.org/x/sys/unix"
 )
 
 // Kind is the word for this fault in an order.
@@ -43,16 +41,6 @@ func New() *Fault {
 
 // Kind is "pause".
 func (*Fault) Kind() string { return Kind }
-
-// Support answers whether this kernel has pidfds (5.3).
-func (*Fault) Support() (bool, string) {
-	fd, err := unix.PidfdOpen(unix.Getpid(), 0)
-	if err != nil {
-		return false, fmt.Sprintf("open pidfd: %v; kernel 5.3 or later is needed", err)
-	}
-	unix.Close(fd)
-	return true, ""
-}
 
 // Prepare finds the processes and refuses what must not be stopped.
 func (f *Fault) Prepare(ctx context.Context, s inject.Spec) (inject.Plan, error) {
