@@ -47,7 +47,7 @@ func TestProcessRefused(t *testing.T) {
 		"{port: 70000}":                 "out of range",
 		"{port: 1, proto: icmp}":        `proto is "icmp"`,
 		"{name: x, proto: tcp}":         `proto is "tcp"`,
-		"[etcd]":                        "is not a list",
+		"[etcd]":                        "cannot unmarshal",
 		"{}, restart: [etcd]":           "a restart command and no process",
 		"etcd, restart: etcd":           "is not a list",
 		"etcd, restart: [etcd]":         "is not started with --allow-commands",
