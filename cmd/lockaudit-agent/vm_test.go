@@ -145,26 +145,20 @@ func occupy(t *testing.T) int {
 }
 
 // TestVMDegradeIsReverted: the kernel does not undo netem, so somebody has to,
-// whoever is killed.
+// whoever is killed or stopped.
 func TestVMDegradeIsReverted(t *testing.T) {
 	m := vm.Machine{Modules: []string{"dummy", "sch_netem", "sch_prio", "cls_flower"}}
 	if !vm.Inside() {
 		m.Programs = map[string]string{"/bin/lockaudit-agent": build(t)}
 	}
-	cases := []vm.Case{}
-	for name, end := range map[string]func(*testing.T, *agent.Conn){
-		"at the deadline":       nil,
-		"agent killed":          func(t *testing.T, c *agent.Conn) { kill(t, c.Hello().PID) },
-		"guard killed":          func(t *testing.T, c *agent.Conn) { kill(t, c.Hello().GuardPID) },
-		"agent terminated":      func(t *testing.T, c *agent.Conn) { terminate(t, c.Hello().PID) },
-		"both killed, and heal": killBothAndHeal,
-	} {
+	var cases []vm.Case
+	for name, end := range endings() {
 		cases = append(cases, vm.Case{Name: name, Test: func(t *testing.T) { degradeAnd(t, end) }})
 	}
 	vm.Suite(t, m, cases)
 }
 
-func degradeAnd(t *testing.T, end func(*testing.T, *agent.Conn)) {
+func degradeAnd(t *testing.T, end ending) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	before := dummyQdiscs(t)
@@ -174,17 +168,20 @@ func degradeAnd(t *testing.T, end func(*testing.T, *agent.Conn)) {
 	}
 	defer c.Close()
 	s := inject.Spec{Kind: "degrade", For: 10 * time.Minute, Params: []byte(`{"peers":["10.99.0.2"],"delay":1000000,"loss":1}`)}
-	if end == nil {
-		s.For = 500 * time.Millisecond
+	if end.in > 0 {
+		s.For = end.in
 	}
 	if _, err := c.Inject(ctx, s); err != nil {
 		t.Fatal(err)
 	}
-	if end != nil {
+	if end.by != nil {
 		if now := dummyQdiscs(t); !strings.Contains(now, "netem") {
 			t.Fatalf("netem is not there: %s", now)
 		}
-		end(t, c)
+		end.by(t, c)
+	}
+	if end.heal {
+		healDegrade(t)
 	}
 	for now := dummyQdiscs(t); now != before; now = dummyQdiscs(t) {
 		if ctx.Err() != nil {
@@ -192,29 +189,10 @@ func degradeAnd(t *testing.T, end func(*testing.T, *agent.Conn)) {
 		}
 		time.Sleep(time.Millisecond)
 	}
+	_ = unix.Kill(c.Hello().PID, unix.SIGCONT)
 }
 
-func kill(t *testing.T, pid int) {
-	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func terminate(t *testing.T, pid int) {
-	if err := unix.Kill(pid, unix.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// killBothAndHeal stops the agent first, so that it cannot start another guard.
-func killBothAndHeal(t *testing.T, c *agent.Conn) {
-	h := c.Hello()
-	if err := unix.Kill(h.PID, unix.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	kill(t, h.GuardPID)
-	kill(t, h.PID)
-	_ = c.Close()
+func healDegrade(t *testing.T) {
 	if now := dummyQdiscs(t); !strings.Contains(now, "netem") {
 		t.Fatalf("the kernel has undone it, which docs/faults/degrade.md denies: %s", now)
 	}
