@@ -21,6 +21,8 @@ type dying struct {
 	spec         func(pid int, dir string) inject.Spec
 	heal         bool // it waits for lockaudit-agent heal
 	over         func(pid int, dir string) bool
+	lasts        time.Duration // so long it must be over to be over for good
+	place        func(pid int) (leave func(), err error)
 }
 
 func dyings() []dying {
@@ -35,13 +37,15 @@ func dyings() []dying {
 		return err == nil && !s.Stopped()
 	}
 	return []dying{
-		{"pause by SIGSTOP: the kernel", "< 20", order("pause", `{"pid":PID}`), false, runs},
-		{"pause by ptrace: the kernel", "< 20", order("pause", `{"pid":PID,"method":"ptrace"}`), false, runs},
-		{"crash: its standby is the server", "median < 100", order("crash", `{"target":{"pid":PID},"down_for":60000000000}`), false,
-			func(_ int, dir string) bool { return serves(dir) }},
-		{"clock of a process: heal, as systemd runs it", "median < 100", order("clock", `{"target":{"pid":PID},"offset":3600000000000}`), true, nil},
-		{"hook: heal, as systemd runs it", "median < 100", order("hook", `{"inject":["touch","DIR/file"],"revert":["rm","-f","DIR/file"],"check":["test","!","-e","DIR/file"]}`), true,
-			func(_ int, dir string) bool { _, err := os.Stat(dir + "/file"); return errors.Is(err, os.ErrNotExist) }},
+		{what: "pause by SIGSTOP: the kernel", target: "< 20", spec: order("pause", `{"pid":PID}`), over: runs},
+		{what: "pause by ptrace: the kernel", target: "< 20", spec: order("pause", `{"pid":PID,"method":"ptrace"}`), over: runs},
+		{what: "stutter, 20 ms, 90 %: the kernel", target: "< 20", spec: order("pause", `{"pid":PID,"period":20000000,"duty":0.9}`), over: runs, lasts: 60 * time.Millisecond},
+		{what: "pause by the freezer: heal, as systemd runs it", target: "median < 100", spec: order("pause", `{"pid":PID,"method":"freezer"}`), heal: true, over: thawed, place: inScope},
+		{what: "crash: its standby is the server", target: "median < 100", spec: order("crash", `{"target":{"pid":PID},"down_for":60000000000}`),
+			over: func(_ int, dir string) bool { return serves(dir) }},
+		{what: "clock of a process: heal, as systemd runs it", target: "median < 100", spec: order("clock", `{"target":{"pid":PID},"offset":3600000000000}`), heal: true},
+		{what: "hook: heal, as systemd runs it", target: "median < 100", spec: order("hook", `{"inject":["touch","DIR/file"],"revert":["rm","-f","DIR/file"],"check":["test","!","-e","DIR/file"]}`), heal: true,
+			over: func(_ int, dir string) bool { _, err := os.Stat(dir + "/file"); return errors.Is(err, os.ErrNotExist) }},
 	}
 }
 
@@ -104,7 +108,20 @@ func (l *lab) dieOnce(ctx context.Context, d dying, kill bool) (float64, error) 
 	if err := target.Start(); err != nil {
 		return 0, err
 	}
-	go func() { _ = target.Wait() }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = target.Wait()
+	}()
+	if d.place != nil {
+		leave, err := d.place(target.Process.Pid)
+		defer leave()
+		defer func() { <-ended }()
+		if err != nil {
+			endIn(dir)
+			return 0, err
+		}
+	}
 	defer endIn(dir)
 	c, err := agent.Dial(ctx, agent.Command{Argv: []string{l.exe, "--allow-commands"}, Env: []string{"LOCKAUDIT_STATE=" + l.memory}}, nil)
 	if err != nil {
@@ -128,12 +145,19 @@ func (l *lab) dieOnce(ctx context.Context, d dying, kill bool) (float64, error) 
 			err = fmt.Errorf("heal: %w: %s", e, out)
 		}
 	}
-	for err == nil && d.over != nil && !d.over(target.Process.Pid, dir) {
-		if time.Since(start) > 10*time.Second {
+	took := millis(time.Since(start))
+	for was := false; err == nil && d.over != nil; {
+		is, since := d.over(target.Process.Pid, dir), time.Since(start)
+		if is && !was {
+			took = millis(since)
+		}
+		if was = is; is && millis(since)-took >= millis(d.lasts) {
+			break
+		}
+		if since > 10*time.Second {
 			err = errors.New("it is not over within 10 s")
 		}
 	}
-	took := millis(time.Since(start))
 	if err == nil && kill && !d.heal { // the journal, for the next round
 		cmd := exec.CommandContext(ctx, l.exe, "heal")
 		cmd.Env = append(os.Environ(), "LOCKAUDIT_STATE="+l.memory)
