@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/lockaudit/lockaudit/inject/hold"
+	"github.com/lockaudit/lockaudit/inject/netns"
 	"github.com/lockaudit/lockaudit/inject/partition"
 	"github.com/lockaudit/lockaudit/inject/pause"
 	"github.com/lockaudit/lockaudit/inject/target"
@@ -44,7 +45,7 @@ func flappingSubject(t testing.TB) subject {
 	if err := json.Unmarshal(s.params(0), &p); err != nil {
 		t.Fatal(err)
 	}
-	p.Netns = partition.Netns{}
+	p.Netns = netns.Name{}
 	p.Process = target.Selector{PID: space.pid, StartTime: startTime(t, space.pid)}
 	p.Period, p.Duty = 200*time.Millisecond, 50
 	s.params = always(p)

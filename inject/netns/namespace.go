@@ -32,17 +32,47 @@ func (n *Namespace) Enter(f func() error) error {
 	if same { // neither a thread nor CAP_SYS_ADMIN is needed
 		return f()
 	}
-	err = OnThrowawayThread(func() error {
-		if err := unix.Setns(int(n.file.Fd()), unix.CLONE_NEWNET); err != nil {
-			if errors.Is(err, unix.EPERM) {
-				err = fmt.Errorf("%w; CAP_SYS_ADMIN is needed: %w", err, inject.ErrUnsupported)
-			}
-			return fmt.Errorf("enter network namespace %v: %w", n.Ref, err)
-		}
-		return f()
-	})
+	err = n.onBorrowedThread(f)
 	runtime.KeepAlive(n.file) // its number must not be reused before the thread is inside
 	return err
+}
+
+// onBorrowedThread runs f on a thread of the runtime that goes back to its own
+// namespace, which is quicker by 0.1 ms than to make one that ends. The runtime
+// starts no thread from one that is locked. One that cannot go back ends.
+func (n *Namespace) onBorrowedThread(f func() error) error {
+	result := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() { // this one cannot end, should the way back fail
+			defer runtime.UnlockOSThread()
+			result <- OnThrowawayThread(func() error { return n.inside(f) })
+			return
+		}
+		back, err := os.Open("/proc/thread-self/ns/net")
+		if err != nil {
+			runtime.UnlockOSThread() // it has not left
+			result <- fmt.Errorf("open network namespace: %w", err)
+			return
+		}
+		defer back.Close()
+		err = n.inside(f)
+		if failed := unix.Setns(int(back.Fd()), unix.CLONE_NEWNET); failed == nil {
+			runtime.UnlockOSThread()
+		} // else still locked: the runtime ends the thread
+		result <- err
+	}()
+	return <-result
+}
+
+func (n *Namespace) inside(f func() error) error {
+	if err := unix.Setns(int(n.file.Fd()), unix.CLONE_NEWNET); err != nil {
+		if errors.Is(err, unix.EPERM) {
+			err = fmt.Errorf("%w; CAP_SYS_ADMIN is needed: %w", err, inject.ErrUnsupported)
+		}
+		return fmt.Errorf("enter network namespace %v: %w", n.Ref, err)
+	}
+	return f()
 }
 
 // OnThrowawayThread runs f on a thread that ends with it, so that no other

@@ -94,10 +94,12 @@ func (f *Fault) hold(p inject.Plan, u undo) (*held, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn, err := dial(ns)
-	if err != nil {
-		ns.Close()
-		return nil, err
+	conn := f.spare.take(ns)
+	if conn == nil {
+		if conn, err = dial(ns); err != nil {
+			ns.Close()
+			return nil, err
+		}
 	}
 	h := &held{ns: ns, conn: conn, table: tableName(p), u: u}
 	f.mu.Lock()

@@ -25,28 +25,22 @@ type sight struct {
 	devices []string
 }
 
-// look checks the namespace and reads what it has, in one visit. Its cookie is
-// noted by a socket of another kind than netfilter's, which is slow to close.
-func look(n *netns.Namespace) (sight, error) {
+// look checks the namespace and reads what it has, in one visit, in which also is
+// done too. The cookie is noted by a socket of another kind than netfilter's, which
+// is slow to close. The devices, the most of it, are read if they are asked for.
+func look(n *netns.Namespace, devices bool, also func()) (sight, error) {
 	var s sight
 	fd := -1
 	err := n.Enter(func() (err error) {
 		if fd, err = unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
 			return err
 		}
+		also()
 		if b, err := os.ReadFile("/proc/thread-self/net/netfilter/nfnetlink_queue"); err == nil {
 			s.queues = readQueues(b)
 		}
-		rib, err := syscall.NetlinkRIB(unix.RTM_GETLINK, unix.AF_UNSPEC)
-		if err != nil {
-			return err
-		}
-		messages, err := syscall.ParseNetlinkMessage(rib)
-		if err != nil {
-			return err
-		}
-		for i := range messages {
-			if err := s.link(&messages[i]); err != nil {
+		if devices {
+			if err := s.links(); err != nil {
 				return err
 			}
 		}
@@ -74,6 +68,23 @@ func look(n *netns.Namespace) (sight, error) {
 	}
 	slices.Sort(s.devices)
 	return s, nil
+}
+
+func (s *sight) links() error {
+	rib, err := syscall.NetlinkRIB(unix.RTM_GETLINK, unix.AF_UNSPEC)
+	if err != nil {
+		return err
+	}
+	messages, err := syscall.ParseNetlinkMessage(rib)
+	if err != nil {
+		return err
+	}
+	for i := range messages {
+		if err := s.link(&messages[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *sight) link(m *syscall.NetlinkMessage) error {

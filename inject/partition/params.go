@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lockaudit/lockaudit/inject"
+	"github.com/lockaudit/lockaudit/inject/netns"
 	"github.com/lockaudit/lockaudit/inject/target"
 )
 
@@ -24,7 +25,7 @@ type Params struct {
 	// peers, what leaves to them.
 	Direction string `json:"direction,omitempty"`
 	// Netns is the network namespace; the default is Process's or this process's.
-	Netns Netns `json:"netns,omitzero"`
+	Netns netns.Name `json:"netns,omitzero"`
 	// Process, if given, is the only one whose packets are cut. It and its children
 	// must be alone in their control group (v2). Of a unit or container all
 	// processes are meant.
@@ -49,7 +50,7 @@ type cut struct {
 	protos    []byte // IP protocol numbers; empty is all
 	direction string
 	asked     string // the direction as ordered
-	Netns     Netns
+	Netns     netns.Name
 	process   target.Selector
 	flap      flap
 	kept      []kept

@@ -50,6 +50,7 @@ type Fault struct {
 		params []byte
 		cut    cut
 	}
+	spare spare
 }
 
 // New returns a partition that holds nothing yet.
@@ -129,7 +130,10 @@ func (f *Fault) prepare(ctx context.Context, s inject.Spec) (inject.Plan, error)
 		return none, err
 	}
 	defer ns.Close()
-	seen, err := look(ns)
+	m, unknown := f.means() // choose says it
+	var conn *nft.Conn
+	seen, err := look(ns, unknown != nil || m.way == forward, func() { conn, _ = nft.Dial() }) // Inject says it, if it fails there too
+	f.spare.put(conn)
 	if err != nil {
 		return none, err
 	}

@@ -152,7 +152,7 @@ func (h *held) late() string {
 	if !slices.Contains(h.made, nft.Netdev) {
 		return ""
 	}
-	now, err := look(h.ns)
+	now, err := look(h.ns, true, func() {})
 	if err != nil {
 		return ""
 	}

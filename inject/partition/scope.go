@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/lockaudit/lockaudit/inject"
+	"github.com/lockaudit/lockaudit/inject/netns"
 	"github.com/lockaudit/lockaudit/inject/target"
 
 	"golang.org/x/sys/unix"
@@ -32,9 +33,9 @@ func (g group) String() string { return "the control group " + g.Path }
 // scope finds the control group of the order's process, and its namespace unless
 // the order names another. Nothing is moved: a process that shares its group with
 // others cannot be cut off alone, and the refusal names them.
-func (c cut) scope(ctx context.Context) (Netns, *group, error) {
-	fail := func(err error) (Netns, *group, error) {
-		return Netns{}, nil, fmt.Errorf("cut off only %v: %w", c.process, err)
+func (c cut) scope(ctx context.Context) (netns.Name, *group, error) {
+	fail := func(err error) (netns.Name, *group, error) {
+		return netns.Name{}, nil, fmt.Errorf("cut off only %v: %w", c.process, err)
 	}
 	t, err := target.Resolve(ctx, c.process)
 	if err != nil {

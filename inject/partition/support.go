@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/lockaudit/lockaudit/inject"
+	"github.com/lockaudit/lockaudit/inject/netns"
 	"github.com/lockaudit/lockaudit/inject/partition/nft"
 
 	"golang.org/x/sys/unix"
@@ -69,7 +70,7 @@ func (f *Fault) means() (means, error) {
 
 // ask tries in the namespace of this process.
 func ask(owner uint32) (means, error) {
-	ns, err := Netns{}.Open(context.Background())
+	ns, err := netns.Name{}.Open(context.Background())
 	if err != nil {
 		return means{}, err
 	}
