@@ -31,6 +31,10 @@ type Subject struct {
 	Single bool
 	// KernelUndoes says that the death of its holder alone ends the fault.
 	KernelUndoes bool
+	// Parallel says that its targets share nothing, so that the parts may run at once.
+	Parallel bool
+	// Env is added to the environment of the processes that hold the fault.
+	Env []string
 }
 
 // Target is something that a fault can disturb.
@@ -71,7 +75,12 @@ func Run(t *testing.T, s Subject) {
 		{"target gone in the middle", x.targetGone},
 		{"kill -9 at every step", x.killed},
 	} {
-		t.Run(c.name, c.test)
+		t.Run(c.name, func(t *testing.T) {
+			if s.Parallel {
+				t.Parallel()
+			}
+			c.test(t)
+		})
 	}
 }
 

@@ -91,6 +91,9 @@ func (s suite) killed(t *testing.T) {
 		{afterRevert, []time.Duration{0}},
 	} {
 		t.Run(c.role, func(t *testing.T) {
+			if s.Parallel {
+				t.Parallel()
+			}
 			x := s.Target(t)
 			before := x.Snapshot()
 			for _, d := range c.delay {
@@ -120,7 +123,7 @@ func spread(n int, step time.Duration) []time.Duration {
 }
 
 // command is a copy of this test binary in a role.
-func command(t *testing.T, r string, p inject.Plan) *exec.Cmd {
+func (s suite) command(t *testing.T, r string, p inject.Plan) *exec.Cmd {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
@@ -131,14 +134,14 @@ func command(t *testing.T, r string, p inject.Plan) *exec.Cmd {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(exe, "-test.run=^$")
-	cmd.Env = append(os.Environ(), role+"="+r)
+	cmd.Env = append(append(os.Environ(), s.Env...), role+"="+r)
 	cmd.Stdin = bytes.NewReader(append(b, '\n'))
 	return cmd
 }
 
 func (s suite) holdAndKill(t *testing.T, r string, p inject.Plan, d time.Duration) {
 	t.Helper()
-	cmd := command(t, r, p)
+	cmd := s.command(t, r, p)
 	var log bytes.Buffer
 	cmd.Stderr = &log
 	out, err := cmd.StdoutPipe()
@@ -160,7 +163,7 @@ func (s suite) holdAndKill(t *testing.T, r string, p inject.Plan, d time.Duratio
 
 func (s suite) revertFresh(t *testing.T, p inject.Plan) {
 	t.Helper()
-	if out, err := command(t, fresh, p).CombinedOutput(); err != nil {
+	if out, err := s.command(t, fresh, p).CombinedOutput(); err != nil {
 		t.Fatalf("revert by a fresh process: %v: %s", err, out)
 	}
 }

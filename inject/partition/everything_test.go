@@ -86,6 +86,7 @@ func speaks(c net.Conn, d time.Duration) bool {
 // agent that is ordered about over TCP. What is left are the control connection,
 // the SSH connection, and what is protected.
 func TestPartitionEverything(t *testing.T) {
+	t.Parallel()
 	a, b := pair(t)
 	before := a.snapshot()
 	kept, network, lost, lost6 := echo(b, "udp", "10.99.0.2:0"), echo(b, "udp", "10.99.0.2:0"), echo(b, "udp", "10.99.0.2:0"), echo(b, "udp", "[fd99::2]:0")

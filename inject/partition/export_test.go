@@ -30,3 +30,10 @@ func NewForwarding() *Fault {
 	f.found = &m
 	return f
 }
+
+// Spare says whether a socket of Prepare waits for its Inject.
+func (f *Fault) Spare() bool {
+	f.spare.mu.Lock()
+	defer f.spare.mu.Unlock()
+	return f.spare.conn != nil
+}

@@ -17,6 +17,7 @@ import (
 
 // TestFlapping comes and goes, and is over at the deadline.
 func TestFlapping(t *testing.T) {
+	t.Parallel()
 	for _, f := range []*partition.Fault{partition.New(), partition.NewForwarding()} {
 		a, b := pair(t)
 		e := echo(b, "udp", "10.99.0.2:0")
@@ -44,6 +45,7 @@ func TestFlapping(t *testing.T) {
 // TestFlappingEndsByItself: the holder is stopped while it is on, so that nobody
 // shuts the gate. The kernel does, and it does not open again.
 func TestFlappingEndsByItself(t *testing.T) {
+	t.Parallel()
 	a, b := pair(t)
 	e := echo(b, "udp", "10.99.0.2:0")
 	p, err := partition.New().Prepare(testContext(t), a.spec(time.Minute, partition.Params{Peers: []string{"10.99.0.2"}, Period: 2 * time.Second, Duty: 50}))
@@ -95,6 +97,7 @@ func (h *host) holder(p inject.Plan) *exec.Cmd {
 
 // TestPick draws the same peers for one seed, and cuts no others.
 func TestPick(t *testing.T) {
+	t.Parallel()
 	a, _ := pair(t)
 	peers := addresses(20)
 	drawn := func(seed uint64) string {
@@ -121,6 +124,7 @@ func TestPick(t *testing.T) {
 }
 
 func TestBadShapes(t *testing.T) {
+	t.Parallel()
 	a, _ := pair(t)
 	for name, p := range map[string]partition.Params{
 		"no duty":            {Period: time.Second},

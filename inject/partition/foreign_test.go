@@ -159,6 +159,7 @@ func crowded(t *testing.T) injecttest.Target {
 
 // TestDump: it has something of everything that it is meant to show.
 func TestDump(t *testing.T) {
+	t.Parallel()
 	dump := crowded(t).Snapshot()
 	for what, sample := range map[string]string{"tables": "nft 1 ", "rules": "nft 7 ", "qdiscs": "route 38 ", "classes": "route 42 ", "policy rules": "route 34 ", "routes": "route 26 "} {
 		if !strings.Contains(dump, sample) {
@@ -171,6 +172,7 @@ func TestDump(t *testing.T) {
 // order that was given up, everything of others is byte for byte as it was. TestConformance
 // shows the same of success, of kill -9 at every step, and of a revert from the plan.
 func TestForeignObjectsAfterFailure(t *testing.T) {
+	t.Parallel()
 	a, _ := pair(t)
 	a.populate()
 	before := a.dump()

@@ -22,6 +22,7 @@ import (
 // TestManyPeers has 10 000 peers of each kind, and looks with another library
 // that all are there and with datagrams that the last is cut off.
 func TestManyPeers(t *testing.T) {
+	t.Parallel()
 	for name, make := range map[string]func(int) string{
 		"IPv4":             func(i int) string { return fmt.Sprintf("10.100.%d.%d", i>>8, i&255) },
 		"IPv6":             func(i int) string { return fmt.Sprintf("fd98::%x", i+1) },
@@ -83,6 +84,7 @@ func (h *host) elements(family nftables.TableFamily, table string) int {
 
 // TestOverlapping peers count once and all of them are cut off.
 func TestOverlapping(t *testing.T) {
+	t.Parallel()
 	a, b := pair(t)
 	e := echo(b, "udp", "10.99.0.2:0")
 	effect, heal := a.cut(partition.New(), "t", time.Minute, partition.Params{Peers: []string{
@@ -99,6 +101,7 @@ func TestOverlapping(t *testing.T) {
 // TestEndsByItself: nobody reverts, as if everybody were stopped, and it ends at
 // the deadline. With hosts and networks.
 func TestEndsByItself(t *testing.T) {
+	t.Parallel()
 	for _, peer := range []string{"10.99.0.2", "10.99.0.0/24"} {
 		for _, owner := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s owner=%v", peer, owner), func(t *testing.T) {
@@ -132,6 +135,7 @@ func TestEndsByItself(t *testing.T) {
 
 // TestForeignTable of our name is neither used nor removed, in either family.
 func TestForeignTable(t *testing.T) {
+	t.Parallel()
 	for _, family := range []nftables.TableFamily{nftables.TableFamilyINet, nftables.TableFamilyNetdev} {
 		a, _ := pair(t)
 		c, err := nftables.New(nftables.WithNetNSFd(int(a.file.Fd())), nftables.AsLasting())
@@ -171,6 +175,7 @@ func TestForeignTable(t *testing.T) {
 // TestNamespaceOfAnotherProcess: a plan whose namespace has gone, and whose name
 // leads to another one now, touches neither that nor ours.
 func TestNamespaceOfAnotherProcess(t *testing.T) {
+	t.Parallel()
 	a, b := pair(t)
 	link := t.TempDir() + "/ns"
 	point := func(h *host) {
@@ -276,6 +281,7 @@ func TestNeverInOurNamespace(t *testing.T) {
 // one that appears later. Only where what leaves is forwarded the latter is not, and
 // the revert says so.
 func TestInterfaces(t *testing.T) {
+	t.Parallel()
 	for _, f := range []*partition.Fault{partition.New(), partition.NewForwarding()} {
 		a, b := pair(t)
 		cable(a, b, "eth2", 2)
@@ -302,6 +308,7 @@ func TestInterfaces(t *testing.T) {
 // TestOwnerNumberIsNotUsedAgain: the kernel removes what a closed socket owned by
 // its number, later, and would remove the next partition.
 func TestOwnerNumberIsNotUsedAgain(t *testing.T) {
+	t.Parallel()
 	a, _ := pair(t)
 	seen := map[uint32]bool{}
 	for range 20 {
@@ -326,6 +333,7 @@ func TestOwnerNumberIsNotUsedAgain(t *testing.T) {
 // TestKilledOwner measures nothing; it shows that the death of the process is
 // what heals, before anybody reverts.
 func TestKilledOwner(t *testing.T) {
+	t.Parallel()
 	a, b := pair(t)
 	e := echo(b, "udp", "10.99.0.2:0")
 	_, heal := a.cut(partition.New(), "t", time.Minute, partition.Params{Peers: []string{"10.99.0.2"}})

@@ -2,6 +2,7 @@ package partition_test
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
 	"regexp"
@@ -30,6 +31,9 @@ func TestMain(m *testing.M) {
 		pipe(to)
 		return
 	}
+	// They wait much more than they work, each in namespaces of its own.
+	testing.Init()
+	_ = flag.Set("test.parallel", "8")
 	injecttest.Main(m, func() inject.Fault {
 		switch {
 		case os.Getenv(noOwner) != "":
@@ -42,25 +46,28 @@ func TestMain(m *testing.M) {
 }
 
 func TestConformance(t *testing.T) {
-	injecttest.Run(t, injecttest.Subject{New: func() inject.Fault { return partition.New() }, Target: crowded, KernelUndoes: true})
+	t.Parallel()
+	injecttest.Run(t, injecttest.Subject{New: func() inject.Fault { return partition.New() }, Target: crowded, KernelUndoes: true, Parallel: true})
 }
 
 // TestConformanceWithoutOwner: as on a kernel before 5.12, where the death of the
 // guard leaves a table that a later process removes by its mark.
 func TestConformanceWithoutOwner(t *testing.T) {
-	t.Setenv(noOwner, "1")
-	injecttest.Run(t, injecttest.Subject{New: func() inject.Fault { return partition.NewWithoutOwner() }, Target: victim})
+	t.Parallel()
+	injecttest.Run(t, injecttest.Subject{New: func() inject.Fault { return partition.NewWithoutOwner() }, Target: victim, Parallel: true, Env: []string{noOwner + "=1"}})
 }
 
 // TestConformanceForwarding: as on a kernel without queues of user space.
 func TestConformanceForwarding(t *testing.T) {
-	t.Setenv(forwarding, "1")
-	injecttest.Run(t, injecttest.Subject{New: func() inject.Fault { return partition.NewForwarding() }, Target: victim, KernelUndoes: true})
+	t.Parallel()
+	injecttest.Run(t, injecttest.Subject{New: func() inject.Fault { return partition.NewForwarding() }, Target: victim, KernelUndoes: true,
+		Parallel: true, Env: []string{forwarding + "=1"}})
 }
 
 // TestConformanceFlapping: one that comes and goes, of one process.
 func TestConformanceFlapping(t *testing.T) {
-	injecttest.Run(t, injecttest.Subject{New: func() inject.Fault { return partition.New() }, Target: flappingVictim, KernelUndoes: true})
+	t.Parallel()
+	injecttest.Run(t, injecttest.Subject{New: func() inject.Fault { return partition.New() }, Target: flappingVictim, KernelUndoes: true, Parallel: true})
 }
 
 func flappingVictim(t *testing.T) injecttest.Target {
@@ -89,6 +96,7 @@ func victim(t *testing.T) injecttest.Target {
 // TestDirections sends datagrams each way, by both families, and looks which
 // arrive, under every direction.
 func TestDirections(t *testing.T) {
+	t.Parallel()
 	a, b := pair(t)
 	a.ready6(b)
 	before := a.snapshot()
@@ -133,6 +141,7 @@ func TestDirections(t *testing.T) {
 
 // TestPorts cuts one port of two.
 func TestPorts(t *testing.T) {
+	t.Parallel()
 	a, b := pair(t)
 	for _, proto := range []string{"", "udp", "tcp"} {
 		for _, direction := range []string{"both", "in", "out"} {
@@ -210,6 +219,7 @@ func TestProtected(t *testing.T) {
 }
 
 func TestBadParams(t *testing.T) {
+	t.Parallel()
 	for _, p := range []string{
 		`{"peers":[]}`, `{"peers":["etcd-1"]}`, `{"peers":["10.0.0.1/33"]}`, `{"peers":["10.0.0.256"]}`, `{"peers":["fe80::1%eth0"]}`,
 		`{"peers":["10.0.0.1"],"ports":[0]}`, `{"peers":["10.0.0.1"],"ports":[65536]}`, `{"peers":["10.0.0.1"],"proto":"icmp"}`,

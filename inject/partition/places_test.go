@@ -17,6 +17,7 @@ import (
 // TestTun: an interface without link headers is cut too, in both ways in which what
 // leaves can vanish. We are the wire.
 func TestTun(t *testing.T) {
+	t.Parallel()
 	for name, f := range map[string]*partition.Fault{"queue": partition.New(), "forward": partition.NewForwarding()} {
 		t.Run(name, func(t *testing.T) {
 			a, _ := pair(t)
@@ -91,6 +92,7 @@ func (h *host) tun(name, address string) *os.File {
 // TestForwarded: what the namespace forwards for another behind it is cut in the
 // direction out.
 func TestForwarded(t *testing.T) {
+	t.Parallel()
 	inner, a, b := newHost(t), newHost(t), newHost(t)
 	cable(inner, a, "eth5", 5)
 	cable(a, b, "eth0", 0)
@@ -125,6 +127,7 @@ func (h *host) route(network, via string) {
 // TestMarkStays: a packet that is not dropped is as it was, though another rule
 // than ours looks at its mark.
 func TestMarkStays(t *testing.T) {
+	t.Parallel()
 	a, b := pair(t)
 	e := echo(b, "udp", "10.99.0.2:0")
 	c := a.dial("udp", e.addr)
@@ -140,6 +143,7 @@ func TestMarkStays(t *testing.T) {
 // TestWithoutNetfilterSocket: a sandbox that refuses such sockets, as the kernel
 // without the module does, is a reason and not a failure.
 func TestWithoutNetfilterSocket(t *testing.T) {
+	t.Parallel()
 	for _, n := range []unix.Errno{unix.EPROTONOSUPPORT, unix.EPERM} {
 		a, _ := pair(t)
 		before := a.snapshot()

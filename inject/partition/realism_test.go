@@ -16,6 +16,7 @@ import (
 // none, and TCP's retransmission timer backs off, an established connection stands
 // still and goes on after the heal.
 func TestLooksLikeAPartition(t *testing.T) {
+	t.Parallel()
 	for _, direction := range []string{"out", "in", "both", "out, forwarding"} {
 		for _, v := range []struct{ name, addr, peer string }{{"IPv4", "10.99.0.2:0", "10.99.0.2"}, {"IPv6", "[fd99::2]:0", "fd99::2"}} {
 			t.Run(direction+" "+v.name, func(t *testing.T) {

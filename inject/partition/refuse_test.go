@@ -52,6 +52,7 @@ func TestWithoutCapability(t *testing.T) {
 // TestFailureAtEveryStep leaves nothing behind, reverted by the same process or,
 // from the plan, by another.
 func TestFailureAtEveryStep(t *testing.T) {
+	t.Parallel()
 	a, b := pair(t)
 	e := echo(b, "udp", "10.99.0.2:0")
 	before := a.snapshot()
@@ -89,6 +90,7 @@ func TestFailureAtEveryStep(t *testing.T) {
 // TestInterfaceGone between check and execution: kernels before 6.16 refuse the
 // last step, later ones wait for an interface of that name. Neither leaves a trace.
 func TestInterfaceGone(t *testing.T) {
+	t.Parallel()
 	a, _ := pair(t)
 	before := a.snapshot()
 	a.links(func(h *netlink.Handle) error {

@@ -126,6 +126,7 @@ func (p *process) pings(network, addr string) bool {
 // TestOneProcess: its packets are cut in the chosen directions, of old connections
 // and new ones, and nobody else's.
 func TestOneProcess(t *testing.T) {
+	t.Parallel()
 	a, b := pair(t)
 	a.ready6(b)
 	cut, other := a.alone(), a.alone()
@@ -167,6 +168,7 @@ func TestOneProcess(t *testing.T) {
 
 // TestServerProcess: who listens is cut off too.
 func TestServerProcess(t *testing.T) {
+	t.Parallel()
 	a, b := pair(t)
 	p := a.alone()
 	addr := p.does("listen tcp 10.99.0.1:0")
@@ -189,6 +191,7 @@ func TestServerProcess(t *testing.T) {
 // TestNotAlone: a process that shares its control group is refused, and the
 // refusal names who is there; its own children are no strangers.
 func TestNotAlone(t *testing.T) {
+	t.Parallel()
 	a, _ := pair(t)
 	dir := newGroup(t)
 	p, q := a.inGroup(dir), a.inGroup(dir)
@@ -213,6 +216,7 @@ func TestNotAlone(t *testing.T) {
 // TestScopeNeedsQueues: where what leaves can only be forwarded, nobody knows any
 // more whose it is.
 func TestScopeNeedsQueues(t *testing.T) {
+	t.Parallel()
 	a, _ := pair(t)
 	s := a.spec(time.Minute, partition.Params{Peers: []string{"10.99.0.2"}, Process: target.Selector{PID: a.alone().pid()}})
 	if _, err := partition.NewForwarding().Prepare(testContext(t), s); !isUnsupported(err) {
