@@ -23,6 +23,7 @@ type dying struct {
 	over         func(pid int, dir string) bool
 	lasts        time.Duration // so long it must be over to be over for good
 	place        func(pid int) (leave func(), err error)
+	network      bool // the target has one of its own
 }
 
 func dyings() []dying {
@@ -41,6 +42,7 @@ func dyings() []dying {
 		{what: "pause by ptrace: the kernel", target: "< 20", spec: order("pause", `{"pid":PID,"method":"ptrace"}`), over: runs},
 		{what: "stutter, 20 ms, 90 %: the kernel", target: "< 20", spec: order("pause", `{"pid":PID,"period":20000000,"duty":0.9}`), over: runs, lasts: 60 * time.Millisecond},
 		{what: "pause by the freezer: heal, as systemd runs it", target: "median < 100", spec: order("pause", `{"pid":PID,"method":"freezer"}`), heal: true, over: thawed, place: inScope},
+		{what: "hold: the kernel", target: "median < 100", spec: order("hold", `{"peers":["10.99.0.2"],"direction":"out","netns":{"pid":PID}}`), over: released, network: true},
 		{what: "crash: its standby is the server", target: "median < 100", spec: order("crash", `{"target":{"pid":PID},"down_for":60000000000}`),
 			over: func(_ int, dir string) bool { return serves(dir) }},
 		{what: "clock of a process: heal, as systemd runs it", target: "median < 100", spec: order("clock", `{"target":{"pid":PID},"offset":3600000000000}`), heal: true},
@@ -105,6 +107,9 @@ func (l *lab) dieOnce(ctx context.Context, d dying, kill bool) (float64, error) 
 	defer os.RemoveAll(dir)
 	target := exec.Command("sleep", fmt.Sprintf("1000.%d", time.Now().UnixNano()))
 	target.Dir = dir
+	if d.network {
+		target.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	}
 	if err := target.Start(); err != nil {
 		return 0, err
 	}

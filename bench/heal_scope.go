@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/lockaudit/lockaudit/inject/target"
+
+	"github.com/google/nftables"
 )
 
 // inScope puts a process into a control group of its own that is named as systemd names
@@ -31,4 +33,19 @@ func thawed(pid int, _ string) bool {
 	}
 	b, err := os.ReadFile(filepath.Join(m.Dir, fmt.Sprintf("lockaudit-bench-%d.scope", pid), "cgroup.events"))
 	return err == nil && strings.Contains(string(b), "frozen 0")
+}
+
+// released: no table is left in the network of a process.
+func released(pid int, _ string) bool {
+	ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
+	if err != nil {
+		return false
+	}
+	defer ns.Close()
+	c, err := nftables.New(nftables.WithNetNSFd(int(ns.Fd())))
+	if err != nil {
+		return false
+	}
+	tables, err := c.ListTables()
+	return err == nil && len(tables) == 0
 }
