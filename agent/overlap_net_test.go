@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/lockaudit/lockaudit/inject"
+	"github.com/lockaudit/lockaudit/inject/netns"
 	"github.com/lockaudit/lockaudit/inject/partition"
 	"github.com/lockaudit/lockaudit/inject/target"
 	"github.com/lockaudit/lockaudit/inject/target/systemdtest"
@@ -27,7 +28,7 @@ func TestOverlapPausePartition(t *testing.T) {
 	if err := json.Unmarshal(s.params(0), &p); err != nil {
 		t.Fatal(err)
 	}
-	p.Netns, p.Process = partition.Netns{}, target.Selector{PID: space.pid, StartTime: startTime(t, space.pid)}
+	p.Netns, p.Process = netns.Name{}, target.Selector{PID: space.pid, StartTime: startTime(t, space.pid)}
 	before := s.snapshot()
 	type fault struct {
 		name string
