@@ -3,6 +3,7 @@ package pause
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/lockaudit/lockaudit/inject"
 
@@ -59,12 +60,40 @@ func (w *signalling) resume(ctx context.Context, procs []inject.Process) (inject
 		}
 	}
 	e, err := running(ctx, mine)
-	if err = errors.Join(append(errs, err)...); err == nil {
-		for _, t := range w.wires {
-			t.ordered = false
+	if err = errors.Join(append(errs, err)...); err != nil {
+		return e, err
+	}
+	for _, t := range w.wires {
+		t.ordered = false
+	}
+	return w.look(procs)
+}
+
+// look reads back every process once more, those included that were not stopped at
+// this moment: between two stops of a stutter that is all of them. What is stopped
+// now is so by others, and left to them.
+func (w *signalling) look(procs []inject.Process) (inject.Effect, error) {
+	run, ended, others := 0, 0, 0
+	for _, p := range procs {
+		switch stopped, gone, err := threads(p, false); {
+		case err != nil:
+			return inject.Effect{}, err
+		case gone:
+			ended++
+		case stopped:
+			others++
+		default:
+			run++
 		}
 	}
-	return e, err
+	e := inject.Effect{Seen: fmt.Sprintf("%d of %d processes run", run, len(procs)), Count: run}
+	if ended > 0 {
+		e.Seen += fmt.Sprintf(", %d ended", ended)
+	}
+	if others > 0 {
+		e.Seen += fmt.Sprintf(", %d stopped by somebody else and left so", others)
+	}
+	return e, nil
 }
 
 func (w *signalling) forget(p inject.Process) {

@@ -107,6 +107,40 @@ func (c *counter) lines() int {
 	return c.n
 }
 
+// TestStutterEndsWhileTheTargetRuns: nothing is stopped at that moment, and yet
+// "reverted" is said only after every process has been looked at.
+func TestStutterEndsWhileTheTargetRuns(t *testing.T) {
+	for _, method := range []string{pause.MethodSIGSTOP, pause.MethodPtrace} {
+		t.Run(method, func(t *testing.T) {
+			_, pids := startTree(t)
+			f := pause.New()
+			p, err := f.Prepare(context30(t), inject.Spec{Kind: pause.Kind, For: time.Minute,
+				Params: fmt.Appendf(nil, `{"pid":%d,"method":%q,"period":50000000000,"duty":0.001}`, pids[0], method)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.ID = "a"
+			if _, err := f.Inject(context30(t), p); err != nil {
+				t.Fatal(err)
+			}
+			await(t, func() bool { return !anyStopped(pids) })
+			want := fmt.Sprintf("%d of %d processes run", len(pids), len(pids))
+			if e, err := f.Revert(context30(t), p); err != nil || e.Count != len(pids) || !strings.Contains(e.Seen, want) {
+				t.Errorf("revert: %+v, %v; want %s", e, err, want)
+			}
+		})
+	}
+}
+
+func anyStopped(pids []int) bool {
+	for _, pid := range pids {
+		if s, _ := inject.ReadStat(pid); s.Stopped() {
+			return true
+		}
+	}
+	return false
+}
+
 // TestStutterTargetGone: it ends by itself, and says so.
 func TestStutterTargetGone(t *testing.T) {
 	root, pids := startTree(t)
@@ -151,8 +185,8 @@ func TestStutterLeavesOthersStopped(t *testing.T) {
 	if s, _ := inject.ReadStat(pids[1]); !s.Stopped() {
 		t.Error("the stutter has resumed what others have stopped")
 	}
-	if _, err := f.Revert(context30(t), p); err != nil {
-		t.Error(err)
+	if e, err := f.Revert(context30(t), p); err != nil || !strings.Contains(e.Seen, "1 stopped by somebody else and left so") {
+		t.Errorf("revert: %+v, %v", e, err)
 	}
 	if s, _ := inject.ReadStat(pids[1]); !s.Stopped() {
 		t.Error("the revert has resumed what others have stopped")
