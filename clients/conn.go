@@ -46,6 +46,9 @@ type call struct {
 	reply   chan Reply // buffered, so that the reader never waits for a caller
 }
 
+// lastWords is how long the output of a client that reads no more is waited for.
+const lastWords = time.Second
+
 // Conn is the auditor's end of the protocol over any pair of streams, usually the
 // stdin and stdout of a client process. Its methods may be called concurrently.
 type Conn struct {
@@ -200,7 +203,13 @@ func (c *Conn) write() {
 		select {
 		case line := <-c.lines:
 			if _, err := c.w.Write(line); err != nil {
-				c.end(fmt.Errorf("write to client: %w", err))
+				// A client that reads no more has mostly ended, and what it said last is the
+				// better reason; it may be unread yet.
+				select {
+				case <-c.over:
+				case <-time.After(lastWords):
+					c.end(fmt.Errorf("write to client: %w", err))
+				}
 				return
 			}
 		case <-c.over:

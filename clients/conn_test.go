@@ -279,3 +279,28 @@ func TestEventWithoutClockHasNoSince(t *testing.T) {
 		}
 	}
 }
+
+// TestLastWords: a client that has ended reads no more, and what it said before that
+// is the reason, although the failed write is noticed first.
+func TestLastWords(t *testing.T) {
+	inR, inW := io.Pipe()
+	outR, outW := io.Pipe()
+	c := clients.NewConn(inW, outR, func() time.Duration { return 0 })
+	t.Cleanup(func() { _, _ = c.Close(), outW.Close() })
+	replies := make(chan clients.Reply, 1)
+	inR.CloseWithError(io.ErrClosedPipe)
+	ctx, cancel := context.WithTimeout(t.Context(), hang)
+	defer cancel()
+	go func() { replies <- c.Do(ctx, clients.Request{Op: clients.OpRead}) }()
+	select { // the write has failed at once; it is not the last word
+	case r := <-replies:
+		t.Fatalf("answered before the client's words were read: %+v", r)
+	case <-time.After(50 * time.Millisecond):
+	}
+	if _, err := io.WriteString(outW, "usage: billing [file]\n"); err != nil {
+		t.Fatal(err)
+	}
+	if r := <-replies; r.Type != history.Info || !strings.Contains(r.Err, "usage: billing") {
+		t.Errorf("%+v", r)
+	}
+}

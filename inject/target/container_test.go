@@ -2,6 +2,7 @@ package target_test
 
 import (
 	"bufio"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -35,7 +36,7 @@ func id(beginning string) string { return beginning + strings.Repeat("0", 64-len
 
 func TestByContainer(t *testing.T) {
 	root := systemdtest.NewGroup(t)
-	mine := strconv.FormatInt(int64(os.Getpid()), 16) // no other test's
+	mine := fmt.Sprintf("%08x", os.Getpid()) // no other test's
 	a, b := id("aaaa"+mine), id("bbbb"+mine)
 	for beginning, where := range map[string]string{
 		"cccc1": "system.slice/docker-%s.scope", "cccc2": "kubepods.slice/pod1.slice/cri-containerd-%s.scope",
@@ -69,7 +70,7 @@ func TestByContainer(t *testing.T) {
 // a shell that was sent in.
 func TestContainerInit(t *testing.T) {
 	root := systemdtest.NewGroup(t)
-	id := id("dddd" + strconv.FormatInt(int64(os.Getpid()), 16))
+	id := id(fmt.Sprintf("dddd%08x", os.Getpid()))
 	group := filepath.Join(root, "docker-"+id+".scope")
 	runIn(t, group, "sleep", "1000")
 	dir, err := os.Open(group)

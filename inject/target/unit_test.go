@@ -15,7 +15,7 @@ import (
 func TestByUnit(t *testing.T) {
 	systemdtest.Run(t, func(t *testing.T, m *systemdtest.Machine) {
 		// The main process is the first one, whatever else the unit starts.
-		pid := m.Start(t, "lock@a.service", "[Service]\nExecStart=/bin/sh -c '/bin/sleep 1000 & exec /bin/sleep 2000'\n")
+		pid := m.Start(t, "lock@a.service", "[Service]\nType=exec\nExecStart=/bin/sh -c '/bin/sleep 1000 & wait'\n")
 		got := want(t, target.Selector{Unit: "lock@a.service"}, pid)
 		if got.Unit != "lock@a.service" || got.Group != "/system.slice/system-lock.slice/lock@a.service" || got.Cgroup != got.Group || got.Container != "" {
 			t.Errorf("%+v", got)
