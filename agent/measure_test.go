@@ -32,6 +32,12 @@ func TestMeasureThroughTheAgent(t *testing.T) {
 	if err := c.Measure(testCtx(t), measure.KindPauses, measure.Pauses{For: 100 * time.Millisecond}, &s); err != nil || s.Count == 0 {
 		t.Errorf("pauses: %v %+v", err, s)
 	}
+	var clock measure.Reading
+	before := time.Now().UnixNano()
+	err = c.Measure(testCtx(t), measure.KindClock, measure.Clock{}, &clock)
+	if after := time.Now().UnixNano(); err != nil || clock.Unix < before || clock.Unix > after {
+		t.Errorf("clock: %v %d, read between %d and %d", err, clock.Unix, before, after)
+	}
 	var page measure.Page
 	url := strings.Replace(server.URL, "http://", "http://u:s3cret@", 1)
 	if err := c.Measure(testCtx(t), measure.KindFetch, measure.Fetch{URL: url}, &page); err != nil {

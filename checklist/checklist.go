@@ -108,6 +108,9 @@ type Item struct {
 	Severity Severity
 	// Probes that produce what Judge reads; if none of them ran, the item is not tested.
 	Probes []string
+	// Beside are probes that add to the finding, and alone leave it untested unless what
+	// they saw is a reason to warn.
+	Beside []string
 	// Fix says what to do, by backend; the entry "" is for every other one.
 	Fix map[string]string
 	// Fencing marks the items that are only advice where the lock saves work and

@@ -57,6 +57,9 @@ Beside the letter stands the coverage, and the two are never mixed. A passive in
 			severity += " (fencing)"
 		}
 		from := strings.Join(item.Probes, ", ")
+		if len(item.Beside) > 0 {
+			from += "; beside them " + strings.Join(item.Beside, ", ")
+		}
 		if item.Judge == nil {
 			from += " (not in this version)"
 		}

@@ -35,11 +35,11 @@ func judge(item Item, run record.Run) (f Finding) {
 		}
 		f.complete(item, run)
 	}()
-	if item.Judge == nil || !produced(run, item.Probes) {
+	if item.Judge == nil || !produced(run, item.Probes) && !produced(run, item.Beside) {
 		return Finding{Summary: notTested(item, run)}
 	}
 	f = item.Judge(run)
-	f.Tested = true
+	f.Tested = produced(run, item.Probes) || f.Outcome != Inconclusive
 	return f
 }
 

@@ -18,8 +18,9 @@ func wallClockIndependent() Item {
 		Why:      "A lease on a clock that NTP or an administrator can step ends early, and then two clients hold the lock.",
 		Severity: Major,
 		Probes:   []string{jumpServer, clockDrift, jumpHolder},
+		Beside:   []string{inspect},
 		Fix: map[string]string{
-			"redis": "Redis expires keys by the server's wall clock: slew it (chrony with makestep off), never step it, or move the lock to a service whose leases run on monotonic time.",
+			"redis": "Redis expires keys by the server's wall clock: keep the servers' clocks together, slew them (chrony with makestep off) and never step them, or move the lock to a service whose leases run on monotonic time.",
 			"":      "Use a service whose leases run on monotonic time, and measure the holder's lease with its monotonic clock.",
 		},
 		Judge: judgeWallClock,
@@ -34,10 +35,30 @@ type clockTrial struct {
 	evidence            []Evidence
 }
 
-// judgeWallClock passes if the servers' clocks were stepped past a lease that then
+// judgeWallClock adds what inspection saw of the servers' clocks to what the trials
+// showed: where leases go by the wall clock, servers that differ are a warning.
+func judgeWallClock(run record.Run) Finding {
+	f := judgeClockTrials(run)
+	if item := wallClockIndependent(); !produced(run, item.Probes) {
+		f = Finding{Summary: notTested(item, run)}
+	}
+	clocks := compareClocks(run)
+	if clocks.seen == "" || f.Outcome == Fail && !clocks.apart {
+		return f
+	}
+	if clocks.apart && f.Outcome != Fail {
+		f.Outcome, f.Summary, f.Evidence = Warn, clocks.seen+"; "+f.Summary, append(clocks.evidence, f.Evidence...)
+		return f
+	}
+	f.Summary += "; " + clocks.seen
+	f.Evidence = append(f.Evidence, clocks.evidence...)
+	return f
+}
+
+// judgeClockTrials passes if the servers' clocks were stepped past a lease that then
 // went on, and if the holder's were stepped too. What depends on a clock in one of the
 // trials fails.
-func judgeWallClock(run record.Run) Finding {
+func judgeClockTrials(run record.Run) Finding {
 	server, drift, holder := eachTrial(run, jumpServer, serverClock), eachTrial(run, clockDrift, serverClock), eachTrial(run, jumpHolder, holderClock)
 	f := Finding{}
 	for _, all := range [][]clockTrial{server, drift, holder} {

@@ -192,7 +192,7 @@ func clockWords(c *history.Clock) string {
 	case c.Ahead.Abs() <= c.Error:
 		return "right, within " + Duration(c.Error)
 	case c.Ahead < 0:
-		return Duration(-c.Ahead) + " behind"
+		return Duration(-c.Ahead) + " behind, ±" + fine(c.Error)
 	}
-	return Duration(c.Ahead) + " ahead"
+	return Duration(c.Ahead) + " ahead, ±" + fine(c.Error)
 }

@@ -42,7 +42,7 @@ const (
 	OpStep    Op = "step"    // the probe entered the step named in Step
 	OpStall   Op = "stall"   // the auditor itself did not run for a time: Sample
 	OpLead    Op = "lead"    // the lock service's leader, on Node, as its own members say
-	OpClock   Op = "clock"   // Clock: what the lock server on Node shows as the time of day
+	OpClock   Op = "clock"   // Clock: what the lock server at Node, or the node Node, shows as the time of day
 )
 
 // Code says why an operation failed, for judges; Err has the words.
@@ -132,6 +132,8 @@ type Clock struct {
 	// Ahead is that clock minus the reader's, in nanoseconds; it is off by at most Error.
 	Ahead time.Duration `json:"ahead"`
 	Error time.Duration `json:"error"`
+	// Reader is the node that read it; empty for the auditor.
+	Reader string `json:"reader,omitempty"`
 }
 
 // Fault is an injected disturbance, as the agent reports it.

@@ -22,6 +22,7 @@ const (
 	KindSockets Kind = "sockets" // Sockets → history.Sample
 	KindFetch   Kind = "fetch"   // Fetch → Page
 	KindLog     Kind = "log"     // Log → Lines
+	KindClock   Kind = "clock"   // Clock → Reading
 )
 
 // ErrParams: the parameters are out of range or not understood.
@@ -69,6 +70,8 @@ func Run(ctx context.Context, kind Kind, params json.RawMessage) (json.RawMessag
 		return run(ctx, kind, params, fetch)
 	case KindLog:
 		return run(ctx, kind, params, readLog)
+	case KindClock:
+		return run(ctx, kind, params, readClock)
 	}
 	return nil, fmt.Errorf("unknown kind %q: %w", kind, ErrParams)
 }

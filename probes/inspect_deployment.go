@@ -2,6 +2,7 @@ package probes
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/lockaudit/lockaudit/clients"
@@ -17,7 +18,10 @@ func inspectDeployment() Probe {
 		About:   "reads members, quorum, persistence, versions and clocks of the lock service",
 		Passive: true,
 		Explain: func(p Params) []string {
-			return []string{fmt.Sprintf("read-only requests to every lock endpoint, from node %s", p.NodeB)}
+			return []string{
+				fmt.Sprintf("read-only requests to every lock endpoint, from node %s", p.NodeB),
+				fmt.Sprintf("asks the agents of %v for the time of day", p.clockReaders()),
+			}
 		},
 		Trial: func(ctx context.Context, t *Trial) error {
 			observer, err := t.party(ctx, "observer")
@@ -34,7 +38,11 @@ func inspectDeployment() Probe {
 			if reply.Type != history.OK || reply.Answer == nil || reply.Answer.Facts == nil {
 				return outcome("inspect the lock service", reply)
 			}
-			return t.Stage.Facts(*reply.Answer.Facts)
+			if err := t.Stage.Facts(*reply.Answer.Facts); err != nil {
+				return err
+			}
+			t.step("compare the servers' clocks")
+			return errors.Join(t.memberClocks(*reply.Answer.Facts), t.nodeClocks(ctx))
 		},
 	}
 }

@@ -23,6 +23,8 @@ type Meter interface {
 	// and the next mark; with mark "" only the latter. It fails with ErrRotated where
 	// lines may have been missed between two looks.
 	LogSince(ctx context.Context, mark string) (lines []string, next string, err error)
+	// WallClock compares a node's time of day with the auditor's.
+	WallClock(ctx context.Context, node string) (history.Clock, error)
 }
 
 // ErrRotated: a log was rotated or truncated between two looks at it.

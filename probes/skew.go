@@ -122,24 +122,6 @@ func (k *skews) endOne(ctx context.Context, o openSkew) error {
 	return nil
 }
 
-// readClocks records what time of day the lock servers show, as far as they show it.
-func (t *Trial) readClocks(ctx context.Context) error {
-	found, err := t.inspect(ctx)
-	if err != nil || found == nil {
-		return err
-	}
-	for _, m := range found.Members {
-		if m.Clock == nil {
-			continue
-		}
-		t.record(history.Event{
-			Actor: "observer", Node: m.Endpoint, Op: history.OpClock, Type: history.OK,
-			Clock: &history.Clock{Ahead: *m.Clock, Error: m.ClockError},
-		})
-	}
-	return t.unrecorded()
-}
-
 // serversWrong demands a wrong clock of every lock server that may be hit.
 func serversWrong(p Params) []Demand {
 	var out []Demand
