@@ -44,6 +44,8 @@ func HaltNode(ctx context.Context, stateDir, reason string, faults []inject.Faul
 	if was := Halted(stateDir); was != nil {
 		h.Halt, h.Already = *was, true
 	}
+	q := &quietening{j: &journal{dir: filepath.Join(stateDir, "faults"), step: func(string) {}}, seen: map[string]leftover{}}
+	_ = q.look() // before the mark, at which a guard may be faster than the next look
 	err := makeState(stateDir)
 	if err == nil && !h.Already {
 		err = mark(stateDir, h.Halt)
@@ -55,7 +57,7 @@ func HaltNode(ctx context.Context, stateDir, reason string, faults []inject.Faul
 	ctx, cancel := context.WithTimeout(ctx, haltLimit)
 	defer cancel()
 	var undo error
-	h.Reverted, h.Killed, undo = quiet(ctx, stateDir, faults)
+	h.Reverted, h.Killed, undo = q.wait(ctx, stateDir, faults)
 	err = errors.Join(err, undo)
 	h.LogErr = logHalt(stateDir, reason, h, err)
 	return h, err
@@ -76,9 +78,8 @@ func logHalt(stateDir, reason string, h Halting, err error) string {
 	return logNow(stateDir, list...)
 }
 
-// quiet returns once no fault is in effect.
-func quiet(ctx context.Context, stateDir string, faults []inject.Fault) ([]Recovered, []inject.Process, error) {
-	q := &quietening{j: &journal{dir: filepath.Join(stateDir, "faults"), step: func(string) {}}, seen: map[string]leftover{}}
+// wait returns once no fault is in effect.
+func (q *quietening) wait(ctx context.Context, stateDir string, faults []inject.Fault) ([]Recovered, []inject.Process, error) {
 	var killed []inject.Process
 	fail := func(err error) ([]Recovered, []inject.Process, error) {
 		return q.byAgent(nil), killed, fmt.Errorf("halt: %w: %w", ErrRevertFailed, err)

@@ -104,6 +104,9 @@ func (j *journal) leftovers() ([]leftover, error) {
 		}
 		l := leftover{path: path, id: strings.TrimSuffix(f.Name(), ".json")}
 		b, err := os.ReadFile(path)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // its agent has reverted it meanwhile
+		}
 		if err == nil {
 			l.plan, err = decodeEntry(l.id, b)
 		}
