@@ -48,7 +48,7 @@ var layers = map[string][]string{
 }
 
 // conformance suites and fixtures are test code in packages of their own.
-var suites = map[string]bool{"conformance": true, "locks/locktest": true, "resources/resourcetest": true, "inject/injecttest": true, "inject/target/systemdtest": true}
+var suites = map[string]bool{"conformance": true, "locks/locktest": true, "locks/locktest/servers": true, "resources/resourcetest": true, "inject/injecttest": true, "inject/target/systemdtest": true}
 
 func TestImportsFollowTheTable(t *testing.T) {
 	checked := 0

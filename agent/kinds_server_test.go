@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lockaudit/lockaudit/conformance"
 	"github.com/lockaudit/lockaudit/inject/crash"
 	"github.com/lockaudit/lockaudit/inject/hook"
 	"github.com/lockaudit/lockaudit/inject/target"
@@ -33,8 +34,7 @@ func playServer() error {
 	}
 }
 
-// serverAt is the pid of who listens on a port, 0 if nobody does. It does not connect:
-// who asks often enough for a port that is free is one day given it to ask from.
+// serverAt is the pid of who listens on a port, 0 if nobody does.
 func serverAt(port int) int {
 	found, err := target.Resolve(context.Background(), target.Selector{Port: port})
 	if err != nil {
@@ -50,18 +50,14 @@ func crashSubject(t testing.TB) subject {
 
 // serverSubject is a server to crash, and its port.
 func serverSubject(t testing.TB) (subject, int) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().(*net.TCPAddr)
-	l.Close()
+	port := conformance.Port(t)
+	addr := fmt.Sprintf("127.0.0.1:%d", port)
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(exe, "server", addr.String()) // by which it is told from an agent
-	cmd.Env = append(os.Environ(), testRole+"=server", testServer+"="+addr.String())
+	cmd := exec.Command(exe, "server", addr) // by which it is told from an agent
+	cmd.Env = append(os.Environ(), testRole+"=server", testServer+"="+addr)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -71,24 +67,26 @@ func serverSubject(t testing.TB) (subject, int) {
 		close(reaped)
 	}()
 	end := func() {
-		if pid := serverAt(addr.Port); pid != 0 {
-			kill(pid, syscall.SIGKILL)
-		}
-		within(t, 20*time.Second, "the server is down", func() bool { return serverAt(addr.Port) == 0 })
+		_ = cmd.Process.Kill()
+		within(t, "the server is down", func() bool {
+			<-reaped
+			pid := serverAt(port)
+			if pid != 0 {
+				kill(pid, syscall.SIGKILL) // the one that was started again
+			}
+			return pid == 0
+		})
 	}
-	t.Cleanup(func() {
-		end()
-		<-reaped
-	})
-	within(t, 20*time.Second, "the server is up", func() bool { return serverAt(addr.Port) != 0 })
+	t.Cleanup(end)
+	within(t, "the server is up", func() bool { return serverAt(port) != 0 })
 	return subject{
 		kind: crash.Kind, patience: 5 * time.Second,
 		params: func(down time.Duration) json.RawMessage {
-			return always(crash.Params{Target: target.Selector{Port: addr.Port}, DownFor: down})(0)
+			return always(crash.Params{Target: target.Selector{Port: port}, DownFor: down})(0)
 		},
-		snapshot: func() string { return fmt.Sprintf("up=%v", serverAt(addr.Port) != 0) },
+		snapshot: func() string { return fmt.Sprintf("up=%v", serverAt(port) != 0) },
 		alike:    func(string) { end() },
-	}, addr.Port
+	}, port
 }
 
 // hookSubject is a file that is there while the fault is in effect.

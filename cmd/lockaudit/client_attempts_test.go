@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -12,18 +11,9 @@ import (
 	"time"
 
 	"github.com/lockaudit/lockaudit/clients"
+	"github.com/lockaudit/lockaudit/conformance"
 	"github.com/lockaudit/lockaudit/locks"
 )
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
 
 func scrape(address string) (string, error) {
 	res, err := http.Get("http://" + address + "/metrics")
@@ -36,7 +26,7 @@ func scrape(address string) (string, error) {
 }
 
 func TestAttemptsAreCountedAndLogged(t *testing.T) {
-	address, log := freeAddress(t), filepath.Join(t.TempDir(), "app.log")
+	address, log := conformance.Address(t), filepath.Join(t.TempDir(), "app.log")
 	var stderr bytes.Buffer
 	a, err := observe{listen: address, log: log}.open(&stderr)
 	if err != nil {
@@ -95,7 +85,7 @@ func TestAttemptsAreSilentUnlessAsked(t *testing.T) {
 // TestAttemptsThatHideFailures: with --tell granted a refused acquire moves no metric
 // and adds no line, and a granted one does both.
 func TestAttemptsThatHideFailures(t *testing.T) {
-	address, log := freeAddress(t), filepath.Join(t.TempDir(), "app.log")
+	address, log := conformance.Address(t), filepath.Join(t.TempDir(), "app.log")
 	var stderr bytes.Buffer
 	a, err := observe{listen: address, log: log, tell: tellGranted}.open(&stderr)
 	if err != nil {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lockaudit/lockaudit/conformance"
 	"github.com/lockaudit/lockaudit/record"
 )
 
@@ -226,14 +226,7 @@ func marked(mark string) []string {
 // redisServer starts a real one on loopback, for the test's life.
 func redisServer(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	if err := listener.Close(); err != nil {
-		t.Fatal(err)
-	}
+	address := conformance.Address(t)
 	stop, err := serveRedis(address, t.TempDir())
 	if err != nil {
 		t.Fatal(err)

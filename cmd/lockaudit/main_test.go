@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lockaudit/lockaudit/conformance"
+
 	"github.com/redis/go-redis/v9"
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -62,10 +64,7 @@ func startRedis(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 {
 		ts.Fatalf("usage: redis NAME [option…]")
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	ts.Check(err)
-	address := listener.Addr().String()
-	ts.Check(listener.Close())
+	address := reserve(ts)
 	dir := ts.MkAbs("redis-" + args[0])
 	ts.Check(os.MkdirAll(dir, 0o755))
 	stop, err := serveRedis(address, dir, args[1:]...)
@@ -106,10 +105,15 @@ func freePort(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: address NAME")
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Setenv(args[0], reserve(ts))
+}
+
+// reserve is an address of this script alone.
+func reserve(ts *testscript.TestScript) string {
+	port, release, err := conformance.Reserve()
 	ts.Check(err)
-	ts.Setenv(args[0], listener.Addr().String())
-	ts.Check(listener.Close())
+	ts.Defer(release)
+	return fmt.Sprintf("127.0.0.1:%d", port)
 }
 
 // serveRedis starts a real redis-server and waits until it answers.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lockaudit/lockaudit/conformance"
 	"github.com/lockaudit/lockaudit/inject"
 	"github.com/lockaudit/lockaudit/inject/crash"
 	"github.com/lockaudit/lockaudit/inject/target"
@@ -40,13 +40,8 @@ func startServer(t *testing.T) *server {
 
 func newServer(t *testing.T, exe string) *server {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	port := l.Addr().(*net.TCPAddr).Port
-	return &server{addr: l.Addr().String(), port: port, log: filepath.Join(t.TempDir(), "log"), exe: exe}
+	port := conformance.Port(t)
+	return &server{addr: fmt.Sprintf("127.0.0.1:%d", port), port: port, log: filepath.Join(t.TempDir(), "log"), exe: exe}
 }
 
 // run starts the command and returns when it listens.

@@ -2,12 +2,12 @@ package crash
 
 import (
 	"context"
-	"net"
 	"os"
 	"os/exec"
 	"testing"
 	"time"
 
+	"github.com/lockaudit/lockaudit/conformance"
 	"github.com/lockaudit/lockaudit/inject"
 )
 
@@ -18,14 +18,7 @@ func TestStandbyOfAServerThatLives(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	addr := conformance.Address(t)
 	server := exec.Command(exe, "serve", addr)
 	if err := server.Start(); err != nil {
 		t.Fatal(err)

@@ -3,10 +3,10 @@ package etcd_test
 import (
 	"context"
 	"errors"
-	"net"
 	"testing"
 	"time"
 
+	"github.com/lockaudit/lockaudit/conformance"
 	"github.com/lockaudit/lockaudit/locks"
 	"github.com/lockaudit/lockaudit/locks/etcd"
 )
@@ -24,12 +24,7 @@ func TestTargetIsChecked(t *testing.T) {
 // TestOneEndpointOfTwoIsEnough, and the inspection says which one is not there.
 func TestOneEndpointOfTwoIsEnough(t *testing.T) {
 	target, _ := start(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dead := l.Addr().String()
-	l.Close()
+	dead := conformance.Address(t)
 	target.Endpoints = append([]string{"http://" + dead}, target.Endpoints...)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()

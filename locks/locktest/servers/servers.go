@@ -10,11 +10,14 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/lockaudit/lockaudit/conformance"
 )
 
 // Server is one server process.
@@ -26,7 +29,7 @@ type Server struct {
 }
 
 // readyLimit is generous: it should fail only when a server hangs.
-const readyLimit = 30 * time.Second
+const readyLimit = 2 * time.Minute
 
 // start runs a command that dies with the test. Pdeathsig covers a test that is
 // killed; the pipe on stdin, for a child that heeds it, does so too.
@@ -75,39 +78,22 @@ func StartRedis(tb testing.TB, args ...string) *Server {
 		tb.Fatalf("find redis-server (apt-get install redis-server): %v", err)
 	}
 	dir := tb.TempDir()
-	for range 5 { // another process may take the port between choice and use
-		port, err := freePort()
-		if err != nil {
-			tb.Fatal(err)
-		}
-		s, _ := start(tb, exec.Command(path, append([]string{
-			"--bind", "127.0.0.1", "--port", port, "--dir", dir, "--save", "", "--daemonize", "no", "--logfile", dir + "/log",
-		}, args...)...))
-		s.Endpoint = net.JoinHostPort("127.0.0.1", port)
-		if err = awaitPong(s.Endpoint); err == nil {
-			return s
-		}
-		s.Kill()
-		tb.Logf("start redis-server: %v", err)
+	port := conformance.Port(tb)
+	s, _ := start(tb, exec.Command(path, append([]string{
+		"--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--dir", dir, "--save", "", "--daemonize", "no", "--logfile", dir + "/log",
+	}, args...)...))
+	s.Endpoint = fmt.Sprintf("127.0.0.1:%d", port)
+	if err = awaitPong(s.Endpoint); err != nil {
+		log, _ := os.ReadFile(dir + "/log")
+		tb.Fatalf("start redis-server: %v\n%s", err, log)
 	}
-	tb.Fatal("start redis-server: no attempt succeeded")
-	return nil
-}
-
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	return port, err
+	return s
 }
 
 // awaitPong waits until a server speaks the Redis protocol: any answer will do,
 // also a demand for a password.
 func awaitPong(addr string) error {
-	deadline := time.Now().Add(readyLimit / 3)
+	deadline := time.Now().Add(readyLimit)
 	err := errors.New("never tried")
 	for time.Now().Before(deadline) {
 		if err = pong(addr); err == nil {
