@@ -23,6 +23,8 @@ type auditor struct {
 	in     io.WriteCloser
 	out    *json.Decoder
 	hello  Hello
+	agent  grasp
+	guard  grasp
 	closed bool
 }
 
@@ -84,7 +86,7 @@ func launchAuditor(t testing.TB, dir string, log io.Writer) (*auditor, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &auditor{t: t, cmd: exec.Command(exe)}
+	a := &auditor{t: t, cmd: exec.Command(exe), agent: grasp{-1}, guard: grasp{-1}}
 	a.cmd.Env = append(os.Environ(), testRole+"=auditor", "LOCKAUDIT_STATE="+dir)
 	a.cmd.Stderr = log
 	if a.in, err = a.cmd.StdinPipe(); err != nil {
@@ -101,20 +103,22 @@ func launchAuditor(t testing.TB, dir string, log io.Writer) (*auditor, error) {
 	say, err := a.says()
 	if err == nil {
 		a.hello = *say.Hello
+		if a.agent, err = grab(a.hello.PID); err == nil {
+			a.guard, err = grab(a.hello.GuardPID)
+		}
 	}
 	return a, err
 }
 
-// abandon is for a test that failed in the middle: whatever was stopped ends.
+// abandon is for the end of a test, also in the middle: whatever was stopped ends.
 func (a *auditor) abandon() {
-	if a.closed {
-		return
+	if !a.closed {
+		a.agent.signal(syscall.SIGKILL)
+		a.guard.signal(syscall.SIGCONT)
+		_ = a.close()
 	}
-	if a.hello.PID != 0 {
-		kill(a.hello.PID, syscall.SIGKILL)
-		kill(a.hello.GuardPID, syscall.SIGCONT)
-	}
-	_ = a.close()
+	a.agent.drop()
+	a.guard.drop()
 }
 
 // errAuditorGone: it was killed, or it ended.
@@ -155,6 +159,9 @@ func (a *auditor) try(s inject.Spec) (Fault, error) {
 	}
 	return *say.Fault, nil
 }
+
+// keepersEnded: neither agent nor guard is left.
+func (a *auditor) keepersEnded() bool { return a.agent.ended() && a.guard.ended() }
 
 // close ends it in order, or what is left of it, and returns how it ended.
 func (a *auditor) close() error {

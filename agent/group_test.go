@@ -7,7 +7,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/lockaudit/lockaudit/inject/target"
 )
@@ -59,11 +58,11 @@ func TestClientGroup(t *testing.T) {
 	if err := p.Kill(testCtx(t)); err != nil {
 		t.Fatal(err)
 	}
-	within(t, 20*time.Second, "the group is gone", removed(first))
+	within(t, "the group is gone", removed(first))
 	if err := c.Close(); err != nil {
 		t.Error(err)
 	}
-	within(t, 20*time.Second, "the group is gone", removed(second))
+	within(t, "the group is gone", removed(second))
 }
 
 // TestClientGroupSwept: what a killed agent leaves is removed, by its guard or at the
@@ -87,13 +86,13 @@ func TestClientGroupSwept(t *testing.T) {
 		_ = syscall.Kill(c.Hello().PID, syscall.SIGKILL)
 		_ = c.Close() // its error is that we killed it
 		if guardToo {
-			within(t, 20*time.Second, "a start removes the group", func() bool {
+			within(t, "a start removes the group", func() bool {
 				c := dial(t, testCommand(t, dir))
 				_ = c.Close()
 				return removed(group)()
 			})
 		}
-		within(t, 20*time.Second, "the group is gone", removed(group))
+		within(t, "the group is gone", removed(group))
 		if removed(foreign)() {
 			t.Error("a group that is not ours was removed")
 		}

@@ -101,7 +101,7 @@ func TestHaltOfStoppedAgent(t *testing.T) {
 	mustInject(t, c, pid, time.Hour)
 	kill(c.Hello().PID, syscall.SIGSTOP)
 	kill(c.Hello().GuardPID, syscall.SIGSTOP)
-	within(t, 10*time.Second, "both are stopped", func() bool { return stopped(c.Hello().PID) && stopped(c.Hello().GuardPID) })
+	within(t, "both are stopped", func() bool { return stopped(c.Hello().PID) && stopped(c.Hello().GuardPID) })
 	h := mustHalt(t, dir, "")
 	if stopped(pid) || len(journaled(t, dir)) != 0 {
 		t.Errorf("after the halt: stopped %v, journal %v", stopped(pid), journaled(t, dir))
@@ -144,7 +144,7 @@ func TestHaltAgainstInjections(t *testing.T) {
 				}
 			}()
 		}
-		within(t, 20*time.Second, "something is in effect", func() bool {
+		within(t, "something is in effect", func() bool {
 			return stopped(pids[0]) || stopped(pids[1]) || stopped(pids[2])
 		})
 		mustHalt(t, dir, "")
@@ -178,7 +178,7 @@ func TestHaltInTheMiddle(t *testing.T) {
 		done <- err
 	}()
 	guard := c.Hello().GuardPID
-	within(t, 20*time.Second, "the guard stands behind its journal", func() bool { return stopped(guard) })
+	within(t, "the guard stands behind its journal", func() bool { return stopped(guard) })
 	if err := mark(dir, Halt{Reason: "in the middle"}); err != nil {
 		t.Fatal(err)
 	}

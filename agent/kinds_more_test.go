@@ -16,8 +16,8 @@ import (
 	"github.com/lockaudit/lockaudit/inject/target/systemdtest"
 )
 
-// stutterSubject is looked at for some periods, on a busy machine: stopped at any time is
-// disturbed.
+// stutterSubject is looked at for some periods, and so often that nobody misses every
+// stop who on a busy machine looks seldom: stopped at any time is disturbed.
 func stutterSubject(t testing.TB) subject {
 	const period = 20 * time.Millisecond
 	pid := victim(t)
@@ -25,8 +25,10 @@ func stutterSubject(t testing.TB) subject {
 		kind: pause.Kind, params: always(pause.Params{PID: pid, Period: period, Duty: 0.5}),
 		snapshot: func() string {
 			seen := false
-			for end := time.Now().Add(15 * period); !seen && time.Now().Before(end); time.Sleep(time.Millisecond) {
+			end := time.Now().Add(15 * period)
+			for n := 0; !seen && (n < 100 || time.Now().Before(end)); n++ {
 				seen = stopped(pid)
+				time.Sleep(time.Millisecond)
 			}
 			return fmt.Sprintf("stopped now and then=%v gone=%v", seen, gone(pid))
 		},

@@ -120,7 +120,7 @@ func freezerSubject(t testing.TB) subject {
 		},
 		alike: func(string) {
 			write("cgroup.freeze", "1")
-			within(t, 20*time.Second, "it is frozen", func() bool {
+			within(t, "it is frozen", func() bool {
 				events, err := os.ReadFile(filepath.Join(group, "cgroup.events"))
 				return err == nil && strings.Contains(string(events), "frozen 1")
 			})

@@ -93,7 +93,7 @@ func once(variable, name string) bool {
 }
 
 func testCtx(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -127,12 +127,30 @@ func dial(t *testing.T, c Command) *Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
+	agent, err := grab(cn.hello.PID)
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
-		_ = syscall.Kill(cn.hello.PID, syscall.SIGCONT) // a test may have stopped it
+		agent.signal(syscall.SIGCONT) // a test may have stopped it
 		_ = cn.Close()
+		agent.drop()
 	})
 	return cn
 }
+
+// grasp is a process for the end of a test, when it may have ended long ago and its
+// number be another's.
+type grasp struct{ pidfd int }
+
+func grab(pid int) (grasp, error) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	return grasp{fd}, err
+}
+
+func (g grasp) signal(s syscall.Signal) { _ = unix.PidfdSendSignal(g.pidfd, s, nil, 0) }
+func (g grasp) ended() bool             { return exited(g.pidfd) }
+func (g grasp) drop()                   { unix.Close(g.pidfd) }
 
 // victim is a process to pause.
 func victim(t testing.TB) int {
@@ -158,7 +176,7 @@ func mustInject(t *testing.T, c *Conn, pid int, d time.Duration) Fault {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !stopped(pid) {
+	if !stopped(pid) && rawNow() < f.Deadline {
 		t.Fatal("after inject the target is not stopped")
 	}
 	return f
@@ -174,14 +192,42 @@ func gone(pid int) bool {
 	return errors.Is(err, inject.ErrGone) || err == nil && s.Dead()
 }
 
-// within waits for a state and fails after d.
-func within(t testing.TB, d time.Duration, what string, ok func() bool) {
+// hang is after what a state that was waited for does not come any more. A machine
+// may stand still for long; who waits in vain has found a bug, and not often.
+const hang = 2 * time.Minute
+
+// within waits for a state.
+func within(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(d); !ok(); time.Sleep(500 * time.Microsecond) {
-		if time.Now().After(end) {
-			t.Fatalf("not within %v: %s", d, what)
-		}
+	if err := eventually(what, ok); err != nil {
+		t.Fatal(err)
 	}
+}
+
+// eventually looks often at first: the moment after a change is the one to test.
+func eventually(what string, ok func() bool) error {
+	pause := 500 * time.Microsecond
+	for end := time.Now().Add(hang); !ok(); pause = min(pause*5/4, 20*time.Millisecond) {
+		if time.Now().After(end) {
+			return fmt.Errorf("not within %v: %s", hang, what)
+		}
+		time.Sleep(pause)
+	}
+	return nil
+}
+
+// mustHeal waits for a guard that is at its end.
+func mustHeal(t *testing.T, dir string) (done []Recovered) {
+	t.Helper()
+	var err error
+	within(t, "the state directory is free", func() bool {
+		done, err = Heal(testCtx(t), dir, faults())
+		return !errors.Is(err, ErrBusy)
+	})
+	if err != nil {
+		t.Errorf("heal: %v", err)
+	}
+	return done
 }
 
 func journaled(t *testing.T, dir string) []string {
@@ -199,7 +245,7 @@ func journaled(t *testing.T, dir string) []string {
 
 func wantNotice(t *testing.T, c *Conn, kind NoticeKind, id string) Notice {
 	t.Helper()
-	timeout := time.After(30 * time.Second)
+	timeout := time.After(hang)
 	for {
 		select {
 		case n, ok := <-c.Notices():
@@ -210,7 +256,7 @@ func wantNotice(t *testing.T, c *Conn, kind NoticeKind, id string) Notice {
 				return n
 			}
 		case <-timeout:
-			t.Fatalf("no notice %s of %s within 30 s", kind, id)
+			t.Fatalf("no notice %s of %s within %v", kind, id, hang)
 		}
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/lockaudit/lockaudit/inject"
 )
 
 // incident is a column of docs/safety.md.
@@ -133,12 +135,30 @@ func TestMatrix(t *testing.T) {
 			}
 			for _, r := range m.rows {
 				if !r.cells[e].waits {
-					within(t, 40*time.Second, r.name+" is ended by "+r.cells[e].who, r.healed)
+					m.heals(r)
 				}
 			}
 			m.end()
 		})
 	}
+}
+
+// heals waits for the end of a fault. One that does not come says what was to be seen
+// instead, and what agent and guard do.
+func (m *matrix) heals(r matrixRow) {
+	if err := eventually(r.name+" is ended by "+r.cells[m.what].who, r.healed); err != nil {
+		h := m.auditor.hello
+		kill(h.GuardPID, syscall.SIGQUIT) // its goroutines, on stderr
+		m.t.Fatalf("%v: now\n%s\nbefore\n%s\nagent %s, guard %s", err, r.snapshot(), r.before, state(h.PID), state(h.GuardPID))
+	}
+}
+
+func state(pid int) string {
+	s, err := inject.ReadStat(pid)
+	if err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("%d (%s) in state %c", pid, s.Comm, s.State)
 }
 
 type matrix struct {
@@ -191,10 +211,7 @@ func (m *matrix) begin() {
 		kill(m.auditor.hello.PID, syscall.SIGCONT)
 		kill(m.auditor.hello.GuardPID, syscall.SIGCONT)
 		_ = m.auditor.close()
-		within(t, 30*time.Second, "the next try can begin", func() bool {
-			_, err := Heal(testCtx(t), m.dir, faults())
-			return err == nil
-		})
+		mustHeal(t, m.dir)
 	}
 }
 
@@ -205,26 +222,25 @@ func (m *matrix) end() {
 	empty := func() bool { return len(journaled(t, m.dir)) == 0 }
 	switch m.what {
 	case guardKilled, agentStopped, guardStopped:
-		within(t, 30*time.Second, "the journal is empty", empty)
+		within(t, "the journal is empty", empty)
 		kill(h.PID, syscall.SIGCONT)
 		if err := m.auditor.close(); err != nil {
 			t.Errorf("the auditor ends with %v", err)
 		}
 	case agentKilled, controllerLost:
-		within(t, 30*time.Second, "the guard and the agent have ended", func() bool { return gone(h.GuardPID) && gone(h.PID) })
+		within(t, "the guard and the agent have ended", m.auditor.keepersEnded)
 		if !empty() {
 			t.Errorf("journal: %v", journaled(t, m.dir))
 		}
 	case bothKilled, bothStopped:
-		within(t, 30*time.Second, "both have ended", func() bool { return gone(h.GuardPID) && gone(h.PID) })
+		within(t, "both have ended", m.auditor.keepersEnded)
 		for _, r := range m.rows {
 			if r.cells[m.what].waits && r.healed() {
 				t.Errorf("%s ended without heal, so the table says too little", r.name)
 			}
 		}
-		done, err := Heal(testCtx(t), m.dir, faults())
-		if err != nil || len(done) != len(m.rows) || !empty() {
-			t.Errorf("heal: %v, %+v, journal %v", err, done, journaled(t, m.dir))
+		if done := mustHeal(t, m.dir); len(done) != len(m.rows) || !empty() {
+			t.Errorf("heal: %+v, journal %v", done, journaled(t, m.dir))
 		}
 	}
 	for _, r := range m.rows {
@@ -237,8 +253,8 @@ func (m *matrix) end() {
 // reboot: the journal is of another boot, and what looks like the faults is
 // somebody else's. (The journal lies in /run, so normally it is gone as well.)
 func (m *matrix) reboot() {
-	t, h := m.t, m.auditor.hello
-	within(t, 30*time.Second, "both have ended", func() bool { return gone(h.GuardPID) && gone(h.PID) })
+	t := m.t
+	within(t, "both have ended", m.auditor.keepersEnded)
 	for _, r := range m.rows {
 		m.ofAnotherBoot(r)
 	}
@@ -281,7 +297,7 @@ func (m *matrix) ofAnotherBoot(r matrixRow) {
 			t.Fatal(err)
 		}
 	}
-	within(t, 30*time.Second, r.name+" is over", r.healed)
+	within(t, r.name+" is over", r.healed)
 	x.Plan.BootID = "00000000-0000-0000-0000-000000000000"
 	if b, err = json.Marshal(x); err != nil {
 		t.Fatal(err)

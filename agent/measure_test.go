@@ -83,7 +83,7 @@ func TestMeasureEndsWithTheConnection(t *testing.T) {
 		var s history.Sample
 		done <- c.Measure(context.Background(), measure.KindPauses, measure.Pauses{For: measure.MaxPauses}, &s)
 	}()
-	within(t, 30*time.Second, "the order is pending", func() bool {
+	within(t, "the order is pending", func() bool {
 		c.link.mu.Lock()
 		defer c.link.mu.Unlock()
 		return len(c.link.pending) == 1

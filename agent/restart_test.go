@@ -32,7 +32,7 @@ func TestTargetRestarts(t *testing.T) {
 					t.Fatal(err)
 				}
 				kill(old, syscall.SIGKILL)
-				within(t, 20*time.Second, "the target is gone", func() bool { return gone(old) })
+				within(t, "the target is gone", func() bool { return gone(old) })
 				fresh := victim(t)
 				stop(t, fresh) // by its supervisor, say, and nobody else may continue it
 				if lost {

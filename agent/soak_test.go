@@ -174,28 +174,25 @@ func (w *worker) round() error {
 
 // settle waits until nobody is left who could still change anything.
 func (w *worker) settle(a *auditor, what incident, ordered <-chan struct{}) error {
-	h := a.hello
-	end := func(pid int) error {
-		return eventually("process "+strconv.Itoa(pid)+" has ended", func() bool { return gone(pid) })
-	}
+	end := func(g grasp) error { return eventually("agent or guard has ended", g.ended) }
 	switch what {
 	case nothing, guardKilled, guardStopped:
 		<-ordered
 		err := a.close()
-		return errors.Join(err, end(h.PID))
+		return errors.Join(err, end(a.agent))
 	case agentStopped:
 		err := eventually("the guard ends all at the deadlines", func() bool { return w.look() == "" })
-		kill(h.PID, syscall.SIGCONT)
+		a.agent.signal(syscall.SIGCONT)
 		<-ordered
-		return errors.Join(err, a.close(), end(h.PID))
+		return errors.Join(err, a.close(), end(a.agent))
 	case bothStopped:
-		err := eventually("the kernel ends the guard, or there was nothing to end", func() bool { return gone(h.GuardPID) || w.look() == "" })
-		kill(h.PID, syscall.SIGKILL)
-		kill(h.GuardPID, syscall.SIGKILL)
+		err := eventually("the kernel ends the guard, or there was nothing to end", func() bool { return a.guard.ended() || w.look() == "" })
+		a.agent.signal(syscall.SIGKILL)
+		a.guard.signal(syscall.SIGKILL)
 		_ = a.close()
 		return err
 	default:
-		err := errors.Join(end(h.PID), end(h.GuardPID))
+		err := errors.Join(end(a.agent), end(a.guard))
 		_ = a.close() // it has lost its agent, or is dead
 		return err
 	}
@@ -231,15 +228,6 @@ func (w *worker) clean(dir string) error {
 	}
 	if e := eventually("no process of it is left", func() bool { return len(processesOf(dir)) == 0 }); e != nil {
 		return fmt.Errorf("%w: %v", e, processesOf(dir))
-	}
-	return nil
-}
-
-func eventually(what string, ok func() bool) error {
-	for end := time.Now().Add(40 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			return fmt.Errorf("not within 40 s: %s", what)
-		}
 	}
 	return nil
 }

@@ -37,7 +37,7 @@ func TestRunsNoProgram(t *testing.T) {
 	}
 	t.Cleanup(stopTrace)
 	for _, pid := range []int{h.PID, h.GuardPID} {
-		within(t, 20*time.Second, "process "+strconv.Itoa(pid)+" is traced", func() bool { return hasTracer(t, pid) })
+		within(t, "process "+strconv.Itoa(pid)+" is traced", func() bool { return hasTracer(t, pid) })
 	}
 	injected := 0
 	for _, k := range kindCases() {
