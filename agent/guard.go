@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/lockaudit/lockaudit/agent/trail"
 	"github.com/lockaudit/lockaudit/inject"
@@ -24,6 +25,7 @@ type GuardOptions struct {
 	Faults   []inject.Fault
 	// step is called between the steps of a fault; tests crash there.
 	step func(name string)
+	calm time.Duration // 0: calm
 }
 
 // guard owns every kernel handle of every fault, the deadlines and the journal.
@@ -40,7 +42,7 @@ type guard struct {
 	log     *logbook
 	limits  Limits
 	stir    chan struct{} // wakes watchHalt
-	locking sync.Once
+	repose  *repose
 
 	mu      sync.Mutex
 	dirty   error // why nothing may be injected
@@ -75,6 +77,8 @@ func Guard(ctx context.Context, in io.Reader, out io.Writer, o GuardOptions) err
 		journal: &journal{dir: filepath.Join(o.StateDir, "faults"), step: o.step},
 	}
 	g.state, g.stir = o.StateDir, make(chan struct{}, 1)
+	g.repose = newRepose(o.calm, func() bool { return !g.anyActive() })
+	defer g.repose.close()
 	if g.limits, err = LimitsFromEnv(); err != nil {
 		return fmt.Errorf("start guard: %w", err)
 	}

@@ -70,7 +70,7 @@ func (g *guard) inject(ctx context.Context, s inject.Spec) (_ Fault, err error) 
 	}
 	admitted = h
 
-	g.locking.Do(lockMemory)
+	g.repose.lock()
 	// Stopped in the middle of the injection, it may have the fault in effect.
 	g.deadman.expect(p.ID, rawNow()+s.For+patience+s.Patience+guardSlack)
 	h.fault.Effect, err = h.kind.Inject(ctx, p)
@@ -184,6 +184,7 @@ func (g *guard) settle(h *held) error {
 	g.mu.Lock()
 	delete(g.active, h.fault.ID)
 	g.mu.Unlock()
+	g.repose.soon()
 	return nil
 }
 

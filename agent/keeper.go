@@ -29,6 +29,7 @@ type keeper struct {
 	first  Hello
 	// deadman ends this agent if it is stopped; its guard has one of its own.
 	deadman *deadman
+	repose  *repose
 	done    chan struct{}
 
 	mu      sync.Mutex
@@ -53,7 +54,7 @@ type ended struct {
 // memory bounds the number of ended faults that are remembered.
 const memory = 4096
 
-func openKeeper(argv []string, dir string, lock *os.File, limits Limits, notify func(Notice)) (*keeper, error) {
+func openKeeper(argv []string, dir string, lock *os.File, limits Limits, calm time.Duration, notify func(Notice)) (*keeper, error) {
 	k := &keeper{
 		argv: argv, dir: dir, lock: lock, limits: limits, notify: notify, done: make(chan struct{}),
 		changed: make(chan struct{}), active: map[string]*Fault{}, ended: map[string]ended{},
@@ -62,8 +63,10 @@ func openKeeper(argv []string, dir string, lock *os.File, limits Limits, notify 
 	if k.deadman, err = newDeadman(); err != nil {
 		return nil, err
 	}
+	k.repose = newRepose(calm, func() bool { return len(k.list()) == 0 })
 	g, hello, err := k.startGuard()
 	if err != nil {
+		k.repose.close()
 		k.deadman.close()
 		return nil, err
 	}
@@ -89,6 +92,7 @@ func (r Recovered) end() ended {
 func (k *keeper) run(g *guardProc) {
 	defer close(k.done)
 	defer k.deadman.close()
+	defer k.repose.close()
 	young := 0
 	for {
 		born := time.Now()
@@ -195,6 +199,7 @@ func (k *keeper) remember(id string, e ended) {
 	defer k.mu.Unlock()
 	delete(k.active, id)
 	k.deadman.met(id)
+	k.repose.soon()
 	if _, again := k.ended[id]; !again {
 		k.oldest = append(k.oldest, id)
 	}

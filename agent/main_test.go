@@ -28,6 +28,7 @@ const (
 	testRole  = "LOCKAUDIT_TEST_ROLE"
 	testCrash = "LOCKAUDIT_TEST_CRASH" // step=marker file: kill -9 there, once
 	testStop  = "LOCKAUDIT_TEST_STOP"  // step=marker file: SIGSTOP there, once
+	testCalm  = "LOCKAUDIT_TEST_CALM"  // a duration
 )
 
 func TestMain(m *testing.M) {
@@ -48,7 +49,7 @@ func TestMain(m *testing.M) {
 	switch {
 	case err != nil:
 	case len(os.Args) > 1 && os.Args[1] == "guard":
-		o := GuardOptions{StateDir: dir, Faults: faults(), step: crashStep}
+		o := GuardOptions{StateDir: dir, Faults: faults(), step: crashStep, calm: calmOf()}
 		err = Guard(ctx, os.Stdin, os.Stdout, o)
 	case role == "watch":
 		watchClock()
@@ -57,12 +58,17 @@ func TestMain(m *testing.M) {
 	case role == "auditor":
 		err = playAuditor(dir)
 	default:
-		err = Serve(ctx, os.Stdin, os.Stdout, Options{Version: "test", StateDir: dir})
+		err = Serve(ctx, os.Stdin, os.Stdout, Options{Version: "test", StateDir: dir, calm: calmOf()})
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(4)
 	}
+}
+
+func calmOf() time.Duration {
+	d, _ := time.ParseDuration(os.Getenv(testCalm))
+	return d
 }
 
 func crashStep(name string) {

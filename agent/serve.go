@@ -26,6 +26,7 @@ type Options struct {
 	// of both holds.
 	Limits Limits
 	Pulse  Pulse
+	calm   time.Duration // 0: calm
 }
 
 // server is a running agent.
@@ -66,7 +67,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, o Options) error {
 	defer s.spawner.close()
 	s.out = newLineWriter(out)
 	defer s.flush()
-	s.keeper, err = openKeeper(o.Guard, o.StateDir, lock, limits.Tighten(o.Limits), func(n Notice) {
+	s.keeper, err = openKeeper(o.Guard, o.StateDir, lock, limits.Tighten(o.Limits), o.calm, func(n Notice) {
 		_ = s.out.send(message{Event: eventNotice, Notice: &n})
 	})
 	if err != nil {

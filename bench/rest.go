@@ -17,7 +17,7 @@ func atRest(ctx context.Context, n int) ([]row, error) {
 		return nil, err
 	}
 	defer l.close()
-	var rest, share, busy, first []float64
+	var rest, share, busy, first, again []float64
 	for range n {
 		c, err := l.dial(ctx)
 		if err != nil {
@@ -35,15 +35,18 @@ func atRest(ctx context.Context, n int) ([]row, error) {
 			return nil, err
 		}
 		share = append(share, percent)
+		var ids []string
 		for i := range 100 {
 			target, end, err := sleeper()
 			if err != nil {
 				return nil, err
 			}
 			defer end()
-			if _, err := c.Inject(ctx, spec(target.Process.Pid, time.Minute)); err != nil {
+			f, err := c.Inject(ctx, spec(target.Process.Pid, 5*time.Minute))
+			if err != nil {
 				return nil, err
 			}
+			ids = append(ids, f.ID)
 			if i == 0 {
 				if mib, err = residents(pids); err != nil {
 					return nil, err
@@ -55,6 +58,15 @@ func atRest(ctx context.Context, n int) ([]row, error) {
 			return nil, err
 		}
 		busy = append(busy, mib)
+		for _, id := range ids {
+			if _, err := c.Revert(ctx, id); err != nil {
+				return nil, err
+			}
+		}
+		if mib, err = rested(pids); err != nil {
+			return nil, err
+		}
+		again = append(again, mib)
 		if err := c.Close(); err != nil {
 			return nil, err
 		}
@@ -64,6 +76,7 @@ func atRest(ctx context.Context, n int) ([]row, error) {
 		{"alternative: chaosd's server at rest (cited, not measured here)", "", []float64{52.8}, "MB"},
 		{"agent and guard with 1 fault, the guard's code locked in memory", "< 30", first, "MiB"},
 		{"agent and guard with 100 faults", "< 30", busy, "MiB"},
+		{"agent and guard at rest again, after 100 faults", "< 15", again, "MiB"},
 		{"agent and guard at rest, one core for 10 s", "< 0.1", share, "%"},
 	}, nil
 }
@@ -77,6 +90,21 @@ func residents(pids []int) (float64, error) {
 		errs = append(errs, err)
 	}
 	return sum, errors.Join(errs...)
+}
+
+// rested waits until agent and guard have given back what the last fault has left them with.
+func rested(pids []int) (mib float64, err error) {
+	const enough = 15
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		if mib, err = residents(pids); err != nil || mib < enough {
+			break
+		}
+	}
+	time.Sleep(time.Second) // agent and guard do so each in its own time
+	if err != nil {
+		return 0, err
+	}
+	return residents(pids)
 }
 
 // cpu is the time of all threads, as the scheduler counts it in nanoseconds.
