@@ -61,7 +61,7 @@ func TestLockedWhileInEffect(t *testing.T) {
 		if _, err := c.Revert(testCtx(t), f.ID); err != nil {
 			t.Fatal(err)
 		}
-		within(t, 30*time.Second, "nothing is locked", func() bool {
+		within(t, "nothing is locked", func() bool {
 			_, _, locked := codeIn(t, guard)
 			return !locked
 		})
