@@ -86,6 +86,11 @@ func free(c history.Call) bool {
 	return ok(c) && c.Done.Holder != nil && !c.Done.Holder.Held
 }
 
+// taken is the opposite: a look that failed is neither.
+func taken(c history.Call) bool {
+	return ok(c) && c.Done.Holder != nil && c.Done.Holder.Held
+}
+
 // outlived: the fault provably outlasted the lease, and B got the lock meanwhile.
 // missing names the first link without which that is not shown.
 func (s fiveSteps) outlived() (missing string, ok bool) {

@@ -29,14 +29,96 @@ func TestWallClock(t *testing.T) {
 		return func(e *history.Event) bool { return !gone(*e) }
 	}
 	believing := true
+	// In the trial in which the servers' clocks jump back: a fixture with something
+	// dropped from it or changed.
+	behind := func(fixture string, change func(e *history.Event) bool) record.Run {
+		return edited(t, fixture, jumpServer, func(e *history.Event) bool { return e.Trial != 2 || change(e) })
+	}
+	alone := func(run record.Run) record.Run { // without what fails for other reasons
+		var back []history.Event
+		for _, e := range run.Histories[jumpServer] {
+			if e.Trial == 2 {
+				back = append(back, e)
+			}
+		}
+		run.Histories = map[string][]history.Event{jumpServer: back}
+		return run
+	}
 	for name, c := range map[string]struct {
 		run     record.Run
 		outcome Outcome
 		harm    bool
 		summary string
 	}{
-		"as recorded": {load(t, "testdata/wall_clock_independent/pass"), Pass, false, "jumped ahead, and A's lease went on"},
-		"Redis":       {load(t, "testdata/wall_clock_independent/fail"), Fail, true, "B was granted the lock while A held it"},
+		"as recorded":                       {load(t, "testdata/wall_clock_independent/pass"), Pass, false, "jumped ahead, and A's lease went on"},
+		"Redis":                             {load(t, "testdata/wall_clock_independent/fail"), Fail, true, "B was granted the lock while A held it"},
+		"Redis, and what the jump back did": {load(t, "testdata/wall_clock_independent/fail"), Fail, true, "when the lock servers' clocks had jumped back; it ended when they were put right"},
+		"Redis, the jump back alone":        {alone(load(t, "testdata/wall_clock_independent/fail")), Fail, false, "was still running 9.0 s after A was killed"},
+		"nobody tried a jump back": {
+			behind("pass", func(*history.Event) bool { return false }),
+			Inconclusive, false, "jump back was not tried",
+		},
+		"a jump back that the servers' clocks do not show": {
+			behind("pass", func(e *history.Event) bool {
+				if e.Clock != nil {
+					e.Clock = &history.Clock{Ahead: time.Millisecond, Error: 500 * time.Millisecond}
+				}
+				return true
+			}),
+			Inconclusive, false, "do not show that they jumped back",
+		},
+		"a jump ahead in the place of the jump back": {
+			behind("pass", func(e *history.Event) bool {
+				if e.Clock != nil {
+					e.Clock = &history.Clock{Ahead: e.Clock.Ahead.Abs(), Error: e.Clock.Error}
+				}
+				return true
+			}),
+			Inconclusive, false, "do not show that they jumped back",
+		},
+		"the lease was over before the clocks jumped back": {
+			behind("pass", func(e *history.Event) bool {
+				if e.Holder != nil {
+					e.Holder = &history.Holder{}
+				}
+				return true
+			}),
+			Inconclusive, false, "was not seen to run on when the lock servers' clocks had jumped back",
+		},
+		"B was never refused before the jump back": {
+			behind("pass", drop(func(e history.Event) bool { return e.Actor == "b" && e.Type == history.Fail })),
+			Inconclusive, false, "B was not refused the lock that A held",
+		},
+		"nobody killed A under the jump back": {
+			behind("pass", drop(func(e history.Event) bool { return e.Op == history.OpKill })),
+			Inconclusive, false, "A was not killed",
+		},
+		"the lease ended, and B did not ask": {
+			behind("pass", drop(func(e history.Event) bool { return e.Actor == "b" && e.Grant != nil })),
+			Inconclusive, false, "it was not seen whether A's lease ends",
+		},
+		"the lease went on, and was watched for too short a time": {
+			alone(behind("fail", func(e *history.Event) bool {
+				if e.At > 9*time.Second {
+					e.At -= 5 * time.Second
+				}
+				return true
+			})),
+			Inconclusive, false, "it was not seen whether A's lease ends",
+		},
+		"the lease went on after the clocks were right too": {
+			alone(behind("fail", drop(func(e history.Event) bool { return e.Holder != nil && !e.Holder.Held && e.At > 9*time.Second }))),
+			Inconclusive, false, "and not when they were right again",
+		},
+		"the auditor stood still under the jump back": {
+			alone(behind("fail", func(e *history.Event) bool {
+				if e.Op == history.OpStep && e.Case == "" {
+					e.Actor, e.Op, e.Step, e.Sample = "auditor", history.OpStall, "", &history.Sample{Max: int64(2 * time.Second)}
+				}
+				return true
+			})),
+			Inconclusive, false, "the auditor itself did not run for 2 s",
+		},
 		"the lease ended early, B never asked": {
 			edited(t, "fail", jumpServer, drop(func(e history.Event) bool { return e.Actor == "b" })),
 			Fail, true, "ran fast, and B was granted", // by the other probe

@@ -85,6 +85,7 @@ Why some cells are as they are:
 
 - **effects_happen_once on etcd-equality**: the rightful holder's increment is refused, so nothing could be lost; that it is refused is fencing_enforced's failure.
 - **no_double_grant on redis-single**: killed and started again it has forgotten A's lock, and B is granted it within A's lease. With appendfsync always it would not have. A jump of its wall clock does the same, and no setting helps.
+- **wall_clock_independent on redis-single**: its clocks jump ahead, and A's lease is over early; they jump back, and the lease of a dead A goes on until they are right again. etcd's leases do neither.
 - **tokens_increasing on the last three labs**: their plans leave failover and restart out, so that all labs together stay short.
 - **partitions_tested on the unfenced labs**: the lock survives a partition of its holder, the data does not.
 - **notices_loss on etcd-unfenced and etcd-equality**: their client never looks at ` + "`Session.Done()`" + `, as many applications do not. That of the other etcd labs has ` + "`local_expiry`" + `: it stops by its own clock. etcd's session alone is neither: cut off before a lease's first renewal is answered it believes on for the dial timeout and a second, and otherwise notices in time, so that no lab can promise its verdict.

@@ -17,13 +17,13 @@ func clockDrift() Probe {
 		About:       "the lock servers' wall clocks run fast during A's lease: does it end early?",
 		OnLockNodes: true,
 		MaxFault:    skewLimit,
-		Demands:     serversWrong,
+		Demands:     func(p Params) []Demand { return serversWrong(p, skewLimit(p)) },
 		Trials:      once,
 		Explain: func(p Params) []string {
-			return explainServers(p, fmt.Sprintf("gains %d ms per second", driftPPM/1000))
+			return explainServers(p, fmt.Sprintf("gains %d ms per second", driftPPM/1000), skewLimit(p))
 		},
 		Trial: func(ctx context.Context, t *Trial) error {
-			return t.underSkew(ctx, fmt.Sprintf("2 let the lock servers' clocks gain %d ms per second", driftPPM/1000),
+			return t.underSkew(ctx, "", fmt.Sprintf("2 let the lock servers' clocks gain %d ms per second", driftPPM/1000),
 				Skew{DriftPPM: driftPPM, For: skewLimit(t.Params)})
 		},
 	}

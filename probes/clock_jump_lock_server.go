@@ -13,20 +13,38 @@ import (
 // over: etcd's lessor does it every 500 ms, Redis on each access and ten times a second.
 const scanEvery = 600 * time.Millisecond
 
+// The directions of a jump, each a trial of its own; the case names it for judges.
+const (
+	caseAhead = "ahead"
+	caseBack  = "back"
+)
+
 // clockJumpLockServer steps the wall clock of every lock server forward past the end
 // of A's lease, as NTP, an administrator or a resumed virtual machine does: is the
-// lock still A's?
+// lock still A's? And back, while a dead A holds it: is it ever free?
 func clockJumpLockServer() Probe {
 	return Probe{
 		Name:        "clock-jump-lock-server",
-		About:       "the lock servers' wall clocks jump past the end of A's lease: does the lock expire early?",
+		About:       "the lock servers' wall clocks jump past the end of A's lease, and back: does the lock expire early, or never?",
 		OnLockNodes: true,
-		MaxFault:    skewLimit,
-		Demands:     serversWrong,
-		Trials:      once,
-		Explain:     func(p Params) []string { return explainServers(p, "is "+beyond(p).String()+" ahead") },
+		MaxFault:    leaseLimit,
+		Demands:     func(p Params) []Demand { return serversWrong(p, leaseLimit(p)) },
+		Trials:      func(Params, int) int { return 2 },
+		Explain: func(p Params) []string {
+			lines := explainServers(p, fmt.Sprintf("is %s ahead, and in the next trial %s behind", beyond(p), back(p)), leaseLimit(p))
+			if p.noClocks() == "" {
+				lines = append(lines, fmt.Sprintf("kill -9 of the audit's own lock client a on %s while the clocks are behind", p.NodeA))
+			}
+			return lines
+		},
 		Trial: func(ctx context.Context, t *Trial) error {
-			return t.underSkew(ctx, fmt.Sprintf("2 step the lock servers' clocks by +%s", beyond(t.Params)),
+			if err := t.needClocks(); err != nil {
+				return err
+			}
+			if t.Round%2 == 0 {
+				return t.jumpBack(ctx)
+			}
+			return t.underSkew(ctx, caseAhead, fmt.Sprintf("2 step the lock servers' clocks by +%s", beyond(t.Params)),
 				Skew{Offset: beyond(t.Params), For: skewLimit(t.Params)})
 		},
 	}
@@ -34,31 +52,12 @@ func clockJumpLockServer() Probe {
 
 // underSkew has A acquire the lock, skews the clocks of all lock servers, watches
 // whether the lease ends early, has B try to acquire, and puts the clocks right.
-func (t *Trial) underSkew(ctx context.Context, step string, s Skew) (err error) {
+func (t *Trial) underSkew(ctx context.Context, kase, step string, s Skew) (err error) {
 	if err := t.needClocks(); err != nil {
 		return err
 	}
-	a, b, err := t.pair(ctx)
+	a, b, began, _, err := t.lend(ctx, kase)
 	if err != nil {
-		return err
-	}
-	if err := a.untilFree(ctx, t.TTL); err != nil {
-		return err
-	}
-	// Before the lease begins: reading may take a while.
-	if err := t.readClocks(ctx); err != nil {
-		return err
-	}
-	t.step("1 acquire lock on A, B is refused")
-	began := time.Now()
-	if err := a.acquire(ctx, t.fresh()); err != nil {
-		return err
-	}
-	// A B that is granted it at once asks another service than A, and its later grant
-	// would not be the clock's doing.
-	if r := b.tryAcquire(ctx, 0); r.Type == history.OK {
-		b.release(ctx)
-	} else if err := definite("B is refused", r); err != nil {
 		return err
 	}
 	t.step(step)
@@ -89,6 +88,34 @@ func (t *Trial) underSkew(ctx context.Context, step string, s Skew) (err error) 
 		b.release(ctx)
 	}
 	return nil
+}
+
+// lend has A acquire the lock at or after began, and has B ask for it too. A B that is
+// granted it at once asks another service than A: shared is false then. The servers'
+// clocks are read before, which may take a while. kase names the trial's variant.
+func (t *Trial) lend(ctx context.Context, kase string) (a, b *party, began time.Time, shared bool, err error) {
+	if a, b, err = t.pair(ctx); err != nil {
+		return nil, nil, began, false, err
+	}
+	if err := a.untilFree(ctx, t.TTL); err != nil {
+		return nil, nil, began, false, err
+	}
+	if err := t.readClocks(ctx); err != nil {
+		return nil, nil, began, false, err
+	}
+	const step = "1 acquire lock on A, B is refused"
+	t.record(history.Event{Actor: "probe", Op: history.OpStep, Type: history.Info, Step: step, Case: kase})
+	t.Progress(step, time.Time{})
+	began = time.Now()
+	if err := a.acquire(ctx, t.fresh()); err != nil {
+		return nil, nil, began, false, err
+	}
+	r := b.tryAcquire(ctx, 0)
+	if r.Type == history.OK {
+		b.release(ctx)
+		return a, b, began, false, nil
+	}
+	return a, b, began, true, definite("B is refused", r)
 }
 
 // untilEarly asks the service whether A's lease is over, until it is or until the

@@ -123,10 +123,10 @@ func (k *skews) endOne(ctx context.Context, o openSkew) error {
 }
 
 // serversWrong demands a wrong clock of every lock server that may be hit.
-func serversWrong(p Params) []Demand {
+func serversWrong(p Params, limit time.Duration) []Demand {
 	var out []Demand
 	for _, node := range p.ClockNodes {
-		out = append(out, Demand{Node: node, Kind: clockFault, For: skewLimit(p)})
+		out = append(out, Demand{Node: node, Kind: clockFault, For: limit})
 	}
 	return out
 }
@@ -150,14 +150,14 @@ func (p Params) noClocks() string {
 	return "the plan names the process of no lock server (nodes: process)"
 }
 
-func explainServers(p Params, what string) []string {
+func explainServers(p Params, what string, limit time.Duration) []string {
 	if why := p.noClocks(); why != "" {
 		return []string{"nothing: " + why}
 	}
 	return []string{
-		fmt.Sprintf("the lock servers on %v are shown a wall clock that %s, for at most %s; their machines' clocks stay right", p.ClockNodes, what, skewLimit(p)),
+		fmt.Sprintf("the lock servers on %v are shown a wall clock that %s, for at most %s; their machines' clocks stay right", p.ClockNodes, what, limit),
 		fmt.Sprintf("acquire %s on %s, and try to on %s meanwhile", p.Key, p.NodeA, p.NodeB),
-		"real leases end early as well, if the service measures them by the wall clock",
+		"real leases end early or late as well, if the service measures them by the wall clock",
 	}
 }
 
