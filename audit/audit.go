@@ -37,8 +37,9 @@ type Options struct {
 	Tool string
 	// Probes by name, instead of the plan's selection; nil for the plan's.
 	Probes []string
-	// Trials instead of the plan's; 0 for the plan's.
+	// Trials instead of the plan's; 0 for the plan's. Seed likewise.
 	Trials int
+	Seed   uint64
 	// Passive: only probes that change nothing.
 	Passive bool
 	// Progress is called from one goroutine at a time; may be nil.
@@ -85,6 +86,8 @@ func Plan(p *plan.Plan, o Options) (Schedule, error) {
 			HasResource: p.Resource != nil,
 			NodeA:       nodes[0].Name,
 			NodeB:       nodes[len(nodes)-1].Name,
+			Majority:    votes(p.Lock.Backend),
+			Seed:        p.Seed,
 		},
 	}
 	observed(p, &s.Params)
@@ -93,6 +96,9 @@ func Plan(p *plan.Plan, o Options) (Schedule, error) {
 	}
 	if o.Trials > 0 {
 		s.Trials = o.Trials
+	}
+	if o.Seed > 0 {
+		s.Params.Seed = o.Seed
 	}
 	for _, n := range p.Nodes {
 		if n.Has(plan.RoleLock) {
@@ -203,7 +209,7 @@ func Run(ctx context.Context, p *plan.Plan, planYAML []byte, o Options) (dir str
 }
 
 func manifest(p *plan.Plan, o Options, s Schedule) record.Manifest {
-	m := record.Manifest{Tool: o.Tool, Subject: record.Subject{
+	m := record.Manifest{Tool: o.Tool, Seed: s.Params.Seed, Subject: record.Subject{
 		Name: p.Name, Backend: p.Lock.Backend, Key: p.Lock.Key,
 		TTL: p.Lock.TTL, Purpose: string(p.Lock.Purpose), Plan: o.PlanPath, Passive: passive(s),
 		Signals: p.Signals.Any(), Takeover: p.Lock.Takeover, BuiltinClient: len(p.Clients.Exec) == 0,

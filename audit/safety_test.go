@@ -69,6 +69,27 @@ func TestPlanRefusesByName(t *testing.T) {
 	}
 }
 
+// TestNoSeedTakesTheMajority: the quorum guard has nothing to say about what is drawn.
+func TestNoSeedTakesTheMajority(t *testing.T) {
+	for servers := 3; servers <= 7; servers++ {
+		p := etcd(t, servers, "seed: 1000")
+		for seed := range uint64(100) {
+			s, err := Plan(p, Options{Probes: []string{"partition-lock-servers"}, Seed: seed})
+			if err != nil {
+				t.Fatalf("%d servers, seed %d: %v", servers, seed, err)
+			}
+			if want := map[bool]uint64{true: 1000, false: seed}[seed == 0]; s.Params.Seed != want { // the flag, or else the plan's
+				t.Fatalf("seed %d became %d, want %d", seed, s.Params.Seed, want)
+			}
+			for _, d := range s.Probes[0].Demands(s.Params) {
+				if d.Kind != "partition" || d.For > s.Probes[0].MaxFault(s.Params) {
+					t.Fatalf("seed %d: %s", seed, d)
+				}
+			}
+		}
+	}
+}
+
 // TestEveryBoundedProbeSaysWhat: what is capped by its length is also shown one by
 // one, and no demand is longer than the cap that was checked.
 func TestEveryBoundedProbeSaysWhat(t *testing.T) {

@@ -44,9 +44,12 @@ func (s *stopper) check(ctx context.Context) error {
 		all.Go(func() {
 			limited, cancel := context.WithTimeout(ctx, c.Timeout)
 			defer cancel()
-			if c.HTTP != "" {
+			switch {
+			case c.HTTP != "":
 				errs[i] = s.get(limited, c)
-			} else {
+			case c.Metrics != "":
+				errs[i] = s.threshold(limited, c)
+			default:
 				errs[i] = run(limited, c)
 			}
 			if errs[i] != nil && ctx.Err() != nil {
@@ -69,20 +72,28 @@ func (s *stopper) check(ctx context.Context) error {
 }
 
 func (s *stopper) get(ctx context.Context, c plan.StopIf) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.HTTP, nil)
+	resp, err := s.ask(ctx, c.HTTP)
 	if err != nil {
-		return errors.New("the URL cannot be asked for")
-	}
-	resp, err := s.http.Do(req)
-	if err != nil {
-		// Its words repeat the URL, which may hold a password.
-		return unwrapped(err)
+		return err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		return fmt.Errorf("status %s", resp.Status)
 	}
 	return nil
+}
+
+func (s *stopper) ask(ctx context.Context, address string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, errors.New("the URL cannot be asked for")
+	}
+	resp, err := s.http.Do(req)
+	if err != nil {
+		// Its words repeat the URL, which may hold a password.
+		return nil, unwrapped(err)
+	}
+	return resp, nil
 }
 
 // unwrapped is the cause of a failed request, without the URL around it.

@@ -73,7 +73,7 @@ func AtLeast(letter, least string) bool {
 
 // Covers reports whether as much was tested as is wanted.
 func (w Want) Covers(g Grade) bool {
-	if w.Critical && len(g.UntestedCritical) > 0 || w.All && g.Tested < g.Items {
+	if w.Critical && len(g.UntestedCritical)+len(g.UndecidedCritical) > 0 || w.All && g.Tested < g.Items {
 		return false
 	}
 	return g.Tested >= w.Tested

@@ -23,15 +23,17 @@ type Grade struct {
 	// are not counted.
 	Tested int `json:"tested"`
 	Items  int `json:"items"`
-	// UntestedCritical lists the IDs of the critical items without a verdict.
-	UntestedCritical []string `json:"untested_critical"`
-	Harm             bool     `json:"harm"`
-	Passive          bool     `json:"passive"`
+	// UntestedCritical and UndecidedCritical list the IDs of the critical items without a
+	// verdict: those that nothing was tested of, and those whose test decided nothing.
+	UntestedCritical  []string `json:"untested_critical"`
+	UndecidedCritical []string `json:"undecided_critical"`
+	Harm              bool     `json:"harm"`
+	Passive           bool     `json:"passive"`
 }
 
 // GradeOf grades the findings of a run. Advice costs nothing.
 func GradeOf(findings []Finding, run record.Run) Grade {
-	g := Grade{UntestedCritical: []string{}, Passive: run.Manifest.Subject.Passive}
+	g := Grade{UntestedCritical: []string{}, UndecidedCritical: []string{}, Passive: run.Manifest.Subject.Passive}
 	worst := 0
 	for _, f := range findings {
 		if f.Outcome == NotApplicable {
@@ -39,7 +41,11 @@ func GradeOf(findings []Finding, run record.Run) Grade {
 		}
 		g.Items++
 		if f.Outcome == Inconclusive {
-			if f.Severity == Critical {
+			switch {
+			case f.Severity != Critical:
+			case f.Tested:
+				g.UndecidedCritical = append(g.UndecidedCritical, f.Item)
+			default:
 				g.UntestedCritical = append(g.UntestedCritical, f.Item)
 			}
 			continue
@@ -88,6 +94,9 @@ func (g Grade) Coverage() string {
 	text := fmt.Sprintf("%d of %d items tested", g.Tested, g.Items)
 	if len(g.UntestedCritical) > 0 {
 		text += "; untested critical: " + strings.Join(g.UntestedCritical, ", ")
+	}
+	if len(g.UndecidedCritical) > 0 {
+		text += "; undecided critical: " + strings.Join(g.UndecidedCritical, ", ")
 	}
 	return text
 }

@@ -43,6 +43,8 @@ func TestGrade(t *testing.T) {
 		{"not applicable is not counted", ran(), []Finding{pass, finding(Critical, NotApplicable, false)}, "A, 1 of 1 items tested"},
 		{"untested is never in the letter", ran(), []Finding{pass, finding(Critical, Inconclusive, false), finding(Minor, Inconclusive, false)},
 			"A, 1 of 3 items tested; untested critical: critical_inconclusive"},
+		{"undecided is not untested", ran(), []Finding{pass, finding(Critical, Inconclusive, false), undecided()},
+			"A, 1 of 3 items tested; untested critical: critical_inconclusive; undecided critical: looked_at"},
 		{"nothing tested", ran(), []Finding{finding(Minor, Inconclusive, false)}, "no letter, 0 of 1 items tested"},
 		{"passive", passive, []Finding{pass}, "no letter, 1 of 1 items tested"},
 		{"only inspection left a record", looked, []Finding{pass}, "no letter, 1 of 1 items tested"},
@@ -51,6 +53,13 @@ func TestGrade(t *testing.T) {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
 	}
+}
+
+// undecided was looked at, and nothing came of it.
+func undecided() Finding {
+	f := finding(Critical, Inconclusive, false)
+	f.Item, f.Tested = "looked_at", true
+	return f
 }
 
 func TestExitStatus(t *testing.T) {
@@ -79,6 +88,7 @@ func TestExitStatus(t *testing.T) {
 		{"a passive run has no letter", passive, []Finding{pass}, Want{Letter: "F"}, ExitInconclusive},
 		{"a passive run that found nothing", passive, []Finding{pass}, Want{}, ExitOK},
 		{"critical coverage missing", ran(), []Finding{pass, open}, Want{Critical: true}, ExitInconclusive},
+		{"critical coverage undecided", ran(), []Finding{pass, undecided()}, Want{Critical: true}, ExitInconclusive},
 		{"critical coverage reached", ran(), []Finding{pass, finding(Minor, Inconclusive, false)}, Want{Critical: true}, ExitOK},
 		{"all wanted", ran(), []Finding{pass, finding(Minor, Inconclusive, false)}, Want{All: true}, ExitInconclusive},
 		{"two wanted", ran(), []Finding{pass, open}, Want{Tested: 2}, ExitInconclusive},

@@ -57,7 +57,7 @@ func (f *Finding) complete(item Item, run record.Run) {
 		f.Fix = item.fix(run.Manifest.Subject.Backend)
 	}
 	if item.Judge != nil {
-		f.Reproduce = reproduce(run.Manifest.Subject.Plan, f.shownBy(item.Probes[0]))
+		f.Reproduce = reproduce(run.Manifest, f.shownBy(item.Probes[0]))
 	}
 }
 
@@ -111,7 +111,11 @@ func notTested(item Item, run record.Run) string {
 	return "not tested: needs " + strings.Join(item.Probes, ", ")
 }
 
-func reproduce(plan, probe string) string {
+func reproduce(m record.Manifest, probe string) string {
+	plan, seed := m.Subject.Plan, ""
+	if probe == partServers && m.Seed != 0 {
+		seed = fmt.Sprintf(" --seed %d", m.Seed)
+	}
 	switch {
 	case plan == "":
 		plan = "PLAN"
@@ -121,5 +125,5 @@ func reproduce(plan, probe string) string {
 	if probe == inspect {
 		return "lockaudit inspect " + plan
 	}
-	return "lockaudit audit " + plan + " --probes " + probe
+	return "lockaudit audit " + plan + " --probes " + probe + seed
 }

@@ -299,7 +299,7 @@ func TestReproduceQuotes(t *testing.T) {
 		"": "lockaudit audit PLAN --probes contend", "a.yaml": "lockaudit audit a.yaml --probes contend",
 		"my plan's.yaml": `lockaudit audit 'my plan'\''s.yaml' --probes contend`,
 	} {
-		if got := reproduce(plan, contend); got != want {
+		if got := reproduce(record.Manifest{Subject: record.Subject{Plan: plan}}, contend); got != want {
 			t.Errorf("%q: %s", plan, got)
 		}
 	}

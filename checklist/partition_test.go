@@ -277,3 +277,34 @@ func TestARepeatedShapeIsNoGap(t *testing.T) {
 		t.Errorf("never shown: %s: %s", f.Outcome, f.Summary)
 	}
 }
+
+// TestRandomShapesAreJudged: recorded on the labs etcd-5, where the majority that was
+// left granted once, and split-store, where both sides granted. The command that shows
+// it again draws the same shapes.
+func TestRandomShapesAreJudged(t *testing.T) {
+	item, _ := ByID("partitions_tested")
+	dir := filepath.Join("testdata", item.ID)
+	good, bad := load(t, filepath.Join(dir, "random-pass")), load(t, filepath.Join(dir, "random-fail"))
+	if f := judge(item, good); f.Outcome != Pass || !strings.Contains(f.Summary, "random of seed 5 (granted to B), random-one-way of seed 5 (granted to A)") {
+		t.Errorf("%s: %s", f.Outcome, f.Summary)
+	}
+	for _, id := range []string{"partitions_tested", "no_double_grant"} {
+		item, _ := ByID(id)
+		if f := judge(item, bad); f.Outcome != Fail || !f.Harm || f.Reproduce != "lockaudit audit plan.yaml --probes partition-lock-servers --seed 2" {
+			t.Errorf("%s: %s, harm %v: %s: %s", id, f.Outcome, f.Harm, f.Summary, f.Reproduce)
+		}
+	}
+	// A double grant made of the good one: the other side's attempt becomes a grant.
+	given := func(e *history.Event) {
+		e.Type, e.Code, e.Err = history.OK, "", ""
+		e.Grant = &history.Grant{Token: history.OrderedToken(1 << 40), TTL: 60e9}
+	}
+	first := func(e history.Event) bool { return e.Trial == 1 }
+	made := alter(good, partServers, func(e history.Event) bool { return by("a", done(op(history.OpAcquire)))(e) && first(e) }, given)
+	if f := judge(item, made); f.Outcome != Fail || !f.Harm || !strings.Contains(f.Summary, "random of seed 5 (granted to A and B)") {
+		t.Errorf("%s: %s", f.Outcome, f.Summary)
+	}
+	if got := reproduce(good.Manifest, cutHolder); strings.Contains(got, "seed") {
+		t.Errorf("%s: a seed draws nothing there", got)
+	}
+}

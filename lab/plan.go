@@ -56,6 +56,9 @@ func (l Lab) planText(via []string, restart map[string][]string) string {
 	line("  token_header: X-Fencing-Token")
 	l.signalLines(line)
 	line("measure_for: 3s")
+	if l.Seed != 0 {
+		line("seed: %d                  # draws two shapes more for partition-lock-servers", l.Seed)
+	}
 	line("safety: {allow: [server-clock]}   # nobody else's lock is here")
 	line("nodes:                   # via: how lockaudit runs its agent there")
 	for _, n := range l.Nodes() {

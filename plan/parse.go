@@ -151,4 +151,5 @@ var wanted = map[string]string{
 	"[]string": "a list, as in [a, b]",
 	"int":      "a whole number",
 	"bool":     "true or false",
+	"uint64":   "a whole number from 1 on",
 }

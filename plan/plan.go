@@ -21,6 +21,9 @@ type Plan struct {
 	Probes   Selection `yaml:"probes,omitempty"`
 	// Trials is how often each active probe is repeated; default 3.
 	Trials int `yaml:"trials,omitempty"`
+	// Seed draws two shapes more in which partition-lock-servers parts the servers; 0:
+	// none.
+	Seed uint64 `yaml:"seed,omitempty"`
 	// MeasureFor is how long each client node is watched for pauses; default 5 s.
 	MeasureFor time.Duration `yaml:"measure_for,omitempty"`
 	// Signals name where failures to acquire should show.

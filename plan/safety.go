@@ -53,25 +53,39 @@ func overrides() []Override {
 // Allows reports whether a refusal is lifted.
 func (s Safety) Allows(o Override) bool { return slices.Contains(s.Allow, o) }
 
-// StopIf is one condition: an HTTP URL that does not answer with 2xx, or a command
-// on the auditor's machine that does not exit with 0.
+// StopIf is one condition: an HTTP URL that does not answer with 2xx, a command on the
+// auditor's machine that does not exit with 0, or a metric beyond a threshold. What
+// cannot be looked at ends the audit as well: nobody knows then that all is well.
 type StopIf struct {
 	HTTP    string   `yaml:"http,omitempty"`
 	Command []string `yaml:"command,omitempty"`
+	// Metrics is the URL of a Prometheus endpoint, and When the comparison: see
+	// ParseThreshold.
+	Metrics string `yaml:"metrics,omitempty"`
+	When    string `yaml:"when,omitempty"`
 	// Timeout of one look, which stops too; default 2 s.
 	Timeout time.Duration `yaml:"timeout,omitempty"`
 }
 
 // String names the condition, without what may be secret in it.
 func (c StopIf) String() string {
-	if c.HTTP == "" {
-		return "command " + c.Command[0]
+	switch {
+	case c.HTTP != "":
+		return "http " + bareURL(c.HTTP)
+	case c.Metrics != "":
+		return "metrics " + bareURL(c.Metrics) + " when " + c.When
 	}
-	if u, err := url.Parse(c.HTTP); err == nil {
-		u.RawQuery, u.Fragment = "", ""
-		return "http " + RedactURL(u.String())
+	return "command " + c.Command[0]
+}
+
+// bareURL is a URL without its query, which may hold a key.
+func bareURL(s string) string {
+	u, err := url.Parse(s)
+	if err != nil {
+		return ""
 	}
-	return "http"
+	u.RawQuery, u.Fragment = "", ""
+	return RedactURL(u.String())
 }
 
 // Share is a number of nodes, or a percentage of them.
@@ -165,17 +179,36 @@ func (s Safety) validate() error {
 }
 
 func (c StopIf) validate() error {
+	kinds := 0
+	for _, given := range []bool{c.HTTP != "", len(c.Command) > 0, c.Metrics != ""} {
+		if given {
+			kinds++
+		}
+	}
 	switch {
-	case (c.HTTP == "") == (len(c.Command) == 0):
-		return &Error{Msg: "safety.stop_if needs http or command, one of them in each entry", Hint: "for example stop_if: [{http: http://lb/health}, {command: [check-slo, billing]}]"}
+	case kinds != 1:
+		return &Error{Msg: "safety.stop_if needs http, command or metrics, one of them in each entry", Hint: "for example stop_if: [{http: http://lb/health}, {command: [check-slo, billing]}]"}
 	case c.Timeout < 10*time.Millisecond || c.Timeout > time.Minute:
 		return &Error{Msg: fmt.Sprintf("safety.stop_if timeout %s is out of range", c.Timeout), Hint: "10ms to 1m; 2s is the default"}
-	case c.HTTP == "" && c.Command[0] == "":
+	case len(c.Command) > 0 && c.Command[0] == "":
 		return &Error{Msg: "safety.stop_if command is empty", Hint: "for example command: [check-slo, billing]"}
+	case (c.Metrics == "") != (c.When == ""):
+		return &Error{Msg: "safety.stop_if metrics and when belong together", Hint: "for example {metrics: http://lb:9090/metrics, when: 'queue_depth > 1000'}"}
 	case c.HTTP != "":
-		if u, err := url.Parse(c.HTTP); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-			return &Error{Msg: fmt.Sprintf("safety.stop_if http %q is not a URL", RedactURL(c.HTTP)), Hint: "for example http://lb/health"}
+		return validStopURL("http", c.HTTP, "http://lb/health")
+	case c.Metrics != "":
+		if err := validStopURL("metrics", c.Metrics, "http://lb:9090/metrics"); err != nil {
+			return err
 		}
+		_, err := ParseThreshold(c.When)
+		return err
+	}
+	return nil
+}
+
+func validStopURL(key, s, example string) error {
+	if u, err := url.Parse(s); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return &Error{Msg: fmt.Sprintf("safety.stop_if %s %q is not a URL", key, RedactURL(s)), Hint: "for example " + example}
 	}
 	return nil
 }

@@ -60,12 +60,7 @@ func cutsClientA(direction string, limit func(Params) time.Duration) func(Params
 // partsServers are the cuts of a shape, with each client's node on its side. Which
 // server leads is known in the run only; here the first one of the plan does.
 func partsServers(p Params, together string, s shape, limit time.Duration) []Demand {
-	names := func(list []int) (out []string) {
-		for _, i := range list {
-			out = append(out, p.LockNodes[i])
-		}
-		return out
-	}
+	names := func(list []int) []string { return pickNames(p.LockNodes, list) }
 	var out []Demand
 	deafen := func(node string, from []string) {
 		if len(from) > 0 {
@@ -103,11 +98,11 @@ func partsInTwo(p Params) []Demand {
 
 // partsInShapes are the cuts of each shape in turn.
 func partsInShapes(p Params) []Demand {
-	if p.NodeA == p.NodeB || len(p.LockNodes) < fewestServers {
+	if p.NodeA == p.NodeB {
 		return nil
 	}
 	var out []Demand
-	for _, s := range shapes(len(p.LockNodes)) {
+	for _, s := range shapesOf(p) {
 		out = append(out, partsServers(p, s.name, s, sidesLimit(p))...)
 	}
 	return out

@@ -61,19 +61,10 @@ func runTwice(ctx context.Context, t *Trial) (err error) {
 	if err := t.rejoin(ctx, cuts, a, b); err != nil {
 		return err
 	}
-	granted := 0
-	for _, p := range []*party{a, b} {
-		if !p.hold.Token.IsZero() {
-			granted++
-		}
-	}
-	switch granted {
-	case 0:
+	if a.hold.Token.IsZero() && b.hold.Token.IsZero() {
 		return fmt.Errorf("%w: neither side was granted the lock within %s", ErrPremise, workLimit)
-	case 1:
-		return cuts.bit()
 	}
-	return nil // whatever was cut, it ran twice
+	return cuts.parted(a, b)
 }
 
 // untilFreeForAll waits until nothing is left of earlier trials, as A sees the

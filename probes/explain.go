@@ -15,9 +15,9 @@ func onResource(explain func(Params) []string) func(Params) []string {
 
 // fewServers is what a probe that parts the lock servers says of a plan with too few of
 // them, or "".
-func fewServers(p Params) string {
-	if len(p.LockNodes) >= fewestServers {
+func fewServers(p Params, least int) string {
+	if len(p.LockNodes) >= least {
 		return ""
 	}
-	return fmt.Sprintf("nothing: the plan has agents on %d nodes of the lock service, at least %d are needed", len(p.LockNodes), fewestServers)
+	return fmt.Sprintf("nothing: the plan has agents on %d nodes of the lock service, at least %d are needed", len(p.LockNodes), least)
 }

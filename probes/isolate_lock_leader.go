@@ -19,7 +19,7 @@ func isolateLockLeader() Probe {
 		MaxFault:    sidesLimit,
 		Demands:     isolatesLeader,
 		Explain: func(p Params) []string {
-			if few := fewServers(p); few != "" {
+			if few := fewServers(p, fewestServers); few != "" {
 				return []string{few}
 			}
 			return []string{

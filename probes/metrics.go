@@ -22,9 +22,8 @@ type series struct {
 	value float64
 }
 
-// parseMetrics reads a page in Prometheus' text format. Of a histogram or a
-// summary the count and the sum are kept.
-func parseMetrics(p Page) (map[string]series, error) {
+// Families reads a page in Prometheus' text format.
+func (p Page) Families() (map[string]*dto.MetricFamily, error) {
 	if p.Status != http.StatusOK {
 		return nil, fmt.Errorf("it answers with status %d", p.Status)
 	}
@@ -37,6 +36,16 @@ func parseMetrics(p Page) (map[string]series, error) {
 	}
 	if len(families) == 0 {
 		return nil, fmt.Errorf("it serves no metric at all")
+	}
+	return families, nil
+}
+
+// parseMetrics reads the series of a page. Of a histogram or a summary the count and
+// the sum are kept.
+func parseMetrics(p Page) (map[string]series, error) {
+	families, err := p.Families()
+	if err != nil {
+		return nil, err
 	}
 	out := map[string]series{}
 	for name, family := range families {

@@ -9,9 +9,6 @@ import (
 	"github.com/lockaudit/lockaudit/history"
 )
 
-// fewestServers is the smallest ensemble in which a minority can be cut off.
-const fewestServers = 3
-
 // partitionLockServers breaks the network between the lock servers in one shape
 // after the other, and asks each side for the lock.
 func partitionLockServers() Probe {
@@ -22,18 +19,22 @@ func partitionLockServers() Probe {
 		MaxFault:    sidesLimit,
 		Demands:     partsInShapes,
 		Trials: func(p Params, planned int) int {
-			if len(p.LockNodes) < fewestServers {
-				return planned
-			}
-			return max(planned, len(shapes(len(p.LockNodes))))
+			return max(planned, len(shapesOf(p)))
 		},
 		Explain: func(p Params) []string {
-			if few := fewServers(p); few != "" {
+			if few := fewServers(p, p.fewestParted()); few != "" {
 				return []string{few}
 			}
-			lines := []string{fmt.Sprintf("packets between %s, %s and the lock nodes %v vanish, for at most %s a trial; a majority always stays together", p.NodeA, p.NodeB, p.LockNodes, sidesLimit(p))}
-			for _, s := range shapes(len(p.LockNodes)) {
-				lines = append(lines, fmt.Sprintf("%s: %d of %d servers lose links", s.name, s.affected(), len(p.LockNodes)))
+			together := ""
+			if p.Majority {
+				together = "; a majority always stays together"
+			}
+			lines := []string{fmt.Sprintf("packets between %s, %s and the lock nodes %v vanish, for at most %s a trial%s", p.NodeA, p.NodeB, p.LockNodes, sidesLimit(p), together)}
+			for _, s := range shapesOf(p) {
+				lines = append(lines, fmt.Sprintf("%s: %d of %d servers lose links%s", s.name, s.affected(), len(p.LockNodes), s.links(p.LockNodes)))
+			}
+			if p.Seed != 0 {
+				lines = append(lines, "the seed's draw is shown as if the first lock node led; the leader takes its place")
 			}
 			return append(lines, "while it lasts the lock service may be without a leader for some seconds, for real clients too")
 		},
@@ -56,20 +57,21 @@ func partServers(ctx context.Context, t *Trial) (err error) {
 	if err := t.needTwoNodes(); err != nil {
 		return err
 	}
-	if err := whole(make([]member, len(t.Stage.LockNodes())), 0, fewestServers); err != nil {
+	fewest := t.fewestParted()
+	if err := whole(make([]member, len(t.Stage.LockNodes())), 0, fewest); err != nil {
 		return err // before anything is asked of a service that has no such servers
 	}
 	members, _, voters, err := t.ensemble(ctx)
 	if err != nil {
 		return err
 	}
-	if err := whole(members, voters, fewestServers); err != nil {
+	if err := whole(members, voters, fewest); err != nil {
 		return err
 	}
-	if err := t.untilFree(ctx, t.TTL); err != nil {
+	if err := t.untilFreeForAll(ctx); err != nil {
 		return err
 	}
-	list := shapes(len(members))
+	list := shapesOf(t.Params)
 	s := list[(t.Round-1)%len(list)]
 	step := "1 part the servers, " + s.words(members)
 	// The case names the shape for judges.
@@ -89,7 +91,7 @@ func partServers(ctx context.Context, t *Trial) (err error) {
 	if err := t.unrecorded(); err != nil {
 		return err
 	}
-	return errors.Join(t.rejoin(ctx, cuts, a, b), cuts.bit())
+	return errors.Join(t.rejoin(ctx, cuts, a, b), cuts.parted(a, b))
 }
 
 // rejoin heals, waits until the service works again, and leaves the lock free.

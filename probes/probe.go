@@ -113,6 +113,10 @@ type Params struct {
 	LogFile string
 	// LockNodes are the nodes of the lock service on which an agent can be reached.
 	LockNodes []string
+	// Majority: the lock service decides by a majority of its servers.
+	Majority bool
+	// Seed draws the shapes of a partition that have no name; 0: none are drawn.
+	Seed uint64
 	// Killable are those of them whose server the plan names, which allows to kill it.
 	Killable []string
 	// Failover says what the plan's hook of that name runs, on FailoverNode; empty:

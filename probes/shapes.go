@@ -10,15 +10,45 @@ import (
 // numbered from 0, the leader first.
 type shape struct {
 	name string
+	// drawn: its name says a seed, and not what is broken.
+	drawn bool
 	// a and b are the servers that client A and client B reach.
 	a, b []int
 	// deaf lists, for each server, those of which it hears nothing.
 	deaf [][]int
 }
 
+// fewestServers is the smallest ensemble in which a minority can be cut off.
+const fewestServers = 3
+
+// shapesOf are the shapes that the lock servers of a plan are parted in.
+func shapesOf(p Params) []shape {
+	n := len(p.LockNodes)
+	if n < p.fewestParted() {
+		return nil
+	}
+	list := shapes(n)
+	if p.Seed != 0 {
+		list = append(list, randomShapes(n, p.Seed)...)
+	}
+	return list
+}
+
+// fewestParted is how many servers it takes: a service that decides by a majority has
+// none left when two of its servers are parted, which shows nothing of the lock.
+func (p Params) fewestParted() int {
+	if p.Majority {
+		return fewestServers
+	}
+	return 2
+}
+
 // shapes of n servers: those that Jepsen's nemeses have, as far as n allows. In
 // each of them at most one side has a majority, or both have the same one in part.
 func shapes(n int) []shape {
+	if n < fewestServers {
+		return []shape{split("two-sides", n, []int{0}), oneWay(n)}
+	}
 	few := (n - 1) / 2
 	list := []shape{
 		split("leader-in-minority", n, span(0, few)),
@@ -97,16 +127,14 @@ func ring(n int) shape {
 	return s
 }
 
-// String names the shape and its sides.
+// words name the shape and its sides.
 func (s shape) words(members []member) string {
-	names := func(list []int) string {
-		var out []string
-		for _, i := range list {
-			out = append(out, members[i].node)
-		}
-		return strings.Join(out, ", ")
+	names := make([]string, len(members))
+	for i, m := range members {
+		names[i] = m.node
 	}
-	return fmt.Sprintf("%s: A reaches %s; B reaches %s", s.name, names(s.a), names(s.b))
+	return fmt.Sprintf("%s: A reaches %s; B reaches %s%s", s.name,
+		strings.Join(pickNames(names, s.a), ", "), strings.Join(pickNames(names, s.b), ", "), s.links(names))
 }
 
 // addrs are the addresses of the servers with these numbers.

@@ -139,6 +139,14 @@ func (p *party) settle(ctx context.Context) (granted bool) {
 	}
 }
 
+// parted is bit, unless both sides were granted the lock: whatever was cut, they were.
+func (c *cuts) parted(a, b *party) error {
+	if !a.hold.Token.IsZero() && !b.hold.Token.IsZero() {
+		return nil
+	}
+	return c.bit()
+}
+
 // servesAgain waits until the healed lock service answers the observer, by whichever
 // of its servers: clients ask these in turn, and one that was cut off takes its time
 // to come back. The observer is started anew: its own connections that were cut come

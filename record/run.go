@@ -44,7 +44,9 @@ type Manifest struct {
 	Status   Status    `json:"status"`
 	Err      string    `json:"err,omitempty"`
 	Subject  Subject   `json:"subject"`
-	Probes   []Probe   `json:"probes"`
+	// Seed drew what the probes left to chance; 0: nothing.
+	Seed   uint64  `json:"seed,omitempty"`
+	Probes []Probe `json:"probes"`
 	// Residue lists faults that may still be in effect, with the way to remove
 	// them by hand. Anything here makes the exit status 4.
 	Residue []Residue `json:"residue,omitempty"`

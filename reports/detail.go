@@ -165,6 +165,6 @@ func (p *page) damage(r Report) {
 // foot says where the report comes from.
 func (p *page) foot(r Report) {
 	p.line("")
-	p.lines("", fmt.Sprintf("run %s, started %s, lockaudit %s; times count from its start",
-		r.Run.ID, r.Run.Started.UTC().Format("2006-01-02 15:04:05 UTC"), r.Run.Tool), p.paint.dim)
+	p.lines("", fmt.Sprintf("run %s, started %s%s, lockaudit %s; times count from its start",
+		r.Run.ID, r.Run.Started.UTC().Format("2006-01-02 15:04:05 UTC"), r.seedWords(), r.Run.Tool), p.paint.dim)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/xml"
 	"io"
+	"path/filepath"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -196,5 +197,29 @@ func TestIncident(t *testing.T) {
 	in := incident(r, *find(r.Findings, effectsItem))
 	if !strings.Contains(in.Symptom, "ran twice") || !strings.Contains(strings.Join(in.RootCause, " "), "(fencing_enforced)") || len(in.Resolution) < 2 {
 		t.Errorf("incident: %+v", in)
+	}
+}
+
+// TestSeedIsPrinted: whoever reads any of the reports can draw the same shapes again.
+func TestSeedIsPrinted(t *testing.T) {
+	run, err := record.Load(filepath.Join("..", "checklist", "testdata", "partitions_tested", "random-fail"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	findings := checklist.Judge(run)
+	r := New(run, findings, checklist.GradeOf(findings, run))
+	for name, out := range map[string]string{
+		", seed 2,":                       render(t, func(w io.Writer) error { return Text(w, r, TextOptions{Width: 140}) }),
+		", seed 2, ":                      render(t, func(w io.Writer) error { return HTML(w, r, run) }),
+		", seed 2, lockaudit":             render(t, func(w io.Writer) error { return Markdown(w, r) }),
+		`"seed": 2`:                       render(t, func(w io.Writer) error { return JSON(w, r) }),
+		`<property name="seed" value="2"`: render(t, func(w io.Writer) error { return JUnit(w, r) }),
+	} {
+		if !strings.Contains(out, name) || !strings.Contains(out, "--seed") && !strings.HasPrefix(name, "<property") {
+			t.Errorf("no %q, or no command with it, in\n%.300s", name, out)
+		}
+	}
+	if err := validate(t, schema(t), encode(t, r)); err != nil {
+		t.Error(err)
 	}
 }

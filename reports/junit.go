@@ -67,6 +67,9 @@ func JUnit(w io.Writer, r Report) error {
 			{"run", oneLine(r.Run.ID)}, {"lockaudit", oneLine(r.Run.Tool)},
 		},
 	}
+	if r.Run.Seed != 0 {
+		s.Property = append(s.Property, junitProperty{"seed", fmt.Sprint(r.Run.Seed)})
+	}
 	if r.Run.Finished != nil {
 		s.Time = fmt.Sprintf("%.3f", r.Run.Finished.Sub(r.Run.Started).Seconds())
 	}

@@ -177,7 +177,7 @@ func (r Report) mdRecord() string {
 	for _, line := range r.Damage {
 		fmt.Fprintf(&b, "- damage: %s\n", mdText(line))
 	}
-	fmt.Fprintf(&b, "\n<sub>run %s, started %s, lockaudit %s; times count from its start</sub>\n",
-		mdText(r.Run.ID), r.Run.Started.UTC().Format("2006-01-02 15:04:05 UTC"), mdText(r.Run.Tool))
+	fmt.Fprintf(&b, "\n<sub>run %s, started %s%s, lockaudit %s; times count from its start</sub>\n",
+		mdText(r.Run.ID), r.Run.Started.UTC().Format("2006-01-02 15:04:05 UTC"), r.seedWords(), mdText(r.Run.Tool))
 	return b.String()
 }

@@ -40,6 +40,8 @@ type Run struct {
 	Status   record.Status  `json:"status"`
 	Err      string         `json:"err,omitempty"`
 	Subject  record.Subject `json:"subject"`
+	// Seed drew the random shapes of a partition; 0: there were none.
+	Seed uint64 `json:"seed,omitempty"`
 }
 
 // Belief is the longest time during which a late holder believed that it held the
@@ -59,7 +61,7 @@ func New(run record.Run, findings []checklist.Finding, grade checklist.Grade) Re
 	r := Report{
 		Format: Format,
 		Run: Run{
-			ID: m.ID, Tool: m.Tool, Started: m.Started, Status: m.Status, Err: m.Err, Subject: m.Subject,
+			ID: m.ID, Tool: m.Tool, Started: m.Started, Status: m.Status, Err: m.Err, Subject: m.Subject, Seed: m.Seed,
 		},
 		Grade: grade, Findings: orEmpty(findings), Probes: orEmpty(m.Probes),
 		Damage: orEmpty(run.Damage), Residue: orEmpty(m.Residue),

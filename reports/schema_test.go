@@ -3,7 +3,9 @@ package reports
 import (
 	"bytes"
 	"encoding/json"
+	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -89,5 +91,33 @@ func TestSchemaIsStrict(t *testing.T) {
 	delete(at(whole, "grade"), "letter")
 	if text, _ := json.Marshal(whole); validate(t, s, string(text)) == nil {
 		t.Error("the schema accepts a grade without a letter")
+	}
+}
+
+// TestSchemaKnowsEveryField, also those that no fixture has.
+func TestSchemaKnowsEveryField(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join("..", "docs", "schema", "report.schema.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s struct {
+		Defs map[string]struct {
+			Properties map[string]any `json:"properties"`
+		} `json:"$defs"`
+	}
+	if err := json.Unmarshal(data, &s); err != nil {
+		t.Fatal(err)
+	}
+	for name, kind := range map[string]reflect.Type{
+		"run": reflect.TypeFor[Run](), "subject": reflect.TypeFor[record.Subject](), "grade": reflect.TypeFor[checklist.Grade](),
+		"belief": reflect.TypeFor[Belief](), "finding": reflect.TypeFor[checklist.Finding](), "evidence": reflect.TypeFor[checklist.Evidence](),
+		"probe": reflect.TypeFor[record.Probe](), "residue": reflect.TypeFor[record.Residue](),
+	} {
+		for field := range kind.Fields() {
+			key, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+			if _, known := s.Defs[name].Properties[key]; !known {
+				t.Errorf("the schema does not know %s.%s", name, key)
+			}
+		}
 	}
 }

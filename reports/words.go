@@ -73,3 +73,11 @@ func probeWords(p record.Probe) string {
 	}
 	return text
 }
+
+// seedWords are the seed of a run that drew something, or "".
+func (r Report) seedWords() string {
+	if r.Run.Seed == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", seed %d", r.Run.Seed)
+}

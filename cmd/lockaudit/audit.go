@@ -16,6 +16,7 @@ type auditFlags struct {
 	runs   string
 	probes []string
 	trials int
+	seed   uint64
 	print  printFlags
 }
 
@@ -34,6 +35,7 @@ the record up to then.
 ` + exitHelp,
 		Example: `  lockaudit audit plan.yaml
   lockaudit audit plan.yaml --probes pause-holder-past-ttl --trials 10
+  lockaudit audit plan.yaml --probes partition-lock-servers --seed 7
   lockaudit audit plan.yaml --fail-under B --min-coverage critical -f json > report.json`,
 		Args: exactly(1, "PLAN"),
 		RunE: func(cmd *cobra.Command, args []string) error { return runAudit(cmd, args[0], f, false) },
@@ -41,6 +43,7 @@ the record up to then.
 	cmd.Flags().StringVar(&f.runs, "runs", "runs", "directory in which the run directory is made")
 	cmd.Flags().StringSliceVar(&f.probes, "probes", nil, "probes to run, by name (default: the plan's)")
 	cmd.Flags().IntVar(&f.trials, "trials", 0, "how often each probe is repeated (default: the plan's)")
+	bindSeed(cmd, &f.seed)
 	f.print.bind(cmd)
 	f.print.bindThresholds(cmd)
 	return cmd
@@ -70,7 +73,7 @@ func runAudit(cmd *cobra.Command, path string, f auditFlags, passive bool) error
 	if err := f.print.check(); err != nil {
 		return err
 	}
-	if err := checkTrials(f.trials); err != nil {
+	if err := checkDraw(cmd, f.trials); err != nil {
 		return err
 	}
 	p, data, err := loadPlan(path)
@@ -79,7 +82,7 @@ func runAudit(cmd *cobra.Command, path string, f auditFlags, passive bool) error
 	}
 	live := newProgress(cmd.ErrOrStderr())
 	dir, err := audit.Run(cmd.Context(), p, data, audit.Options{
-		RunsDir: f.runs, PlanPath: path, Tool: version, Probes: f.probes, Trials: f.trials, Passive: passive,
+		RunsDir: f.runs, PlanPath: path, Tool: version, Probes: f.probes, Trials: f.trials, Seed: f.seed, Passive: passive,
 		Progress: live.update,
 	})
 	live.stop()
@@ -110,9 +113,17 @@ func runAudit(cmd *cobra.Command, path string, f auditFlags, passive bool) error
 	return nil
 }
 
-func checkTrials(n int) error {
-	if n < 0 {
-		return usage("--trials %d: at least 1 is needed", n)
+func bindSeed(cmd *cobra.Command, seed *uint64) {
+	cmd.Flags().Uint64Var(seed, "seed", 0, "part the lock servers in two random shapes too; the same seed draws the same (default: the plan's, or none)")
+}
+
+// checkDraw refuses what --trials and --seed cannot mean.
+func checkDraw(cmd *cobra.Command, trials int) error {
+	if trials < 0 {
+		return usage("--trials %d: at least 1 is needed", trials)
+	}
+	if f := cmd.Flags().Lookup("seed"); f != nil && f.Changed && f.Value.String() == "0" {
+		return usage("--seed 0: a seed is a number from 1 on; leave it out to draw nothing")
 	}
 	return nil
 }

@@ -52,6 +52,7 @@ func TestScripts(t *testing.T) {
 			"oneline": oneErrorLine,
 			"letter":  gradeLetter,
 			"web":     startWeb,
+			"page":    startPage,
 			"address": freePort,
 			"shared":  sharedFolder,
 		},
@@ -82,6 +83,26 @@ func startWeb(ts *testscript.TestScript, neg bool, args []string) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", args[1])
 		_, _ = io.WriteString(w, args[2])
+	}))
+	ts.Defer(server.Close)
+	ts.Setenv(args[0], strings.TrimPrefix(server.URL, "http://"))
+}
+
+// startPage: `page NAME TYPE FILE` serves the file as it is at each moment and sets
+// $NAME to the server's address.
+func startPage(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: page NAME TYPE FILE")
+	}
+	file := ts.MkAbs(args[2])
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", args[1])
+		_, _ = w.Write(text)
 	}))
 	ts.Defer(server.Close)
 	ts.Setenv(args[0], strings.TrimPrefix(server.URL, "http://"))

@@ -42,7 +42,7 @@ Exit status:
   lockaudit plan plan.yaml --probes pause-holder-past-ttl --trials 10`,
 		Args: exactly(1, "PLAN"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkTrials(o.Trials); err != nil {
+			if err := checkDraw(cmd, o.Trials); err != nil {
 				return err
 			}
 			p, _, err := loadPlan(args[0])
@@ -63,6 +63,7 @@ Exit status:
 	cmd.Flags().BoolVar(&resolve, "resolve", false, "ask the agents for the exact processes and kernel objects")
 	cmd.Flags().StringSliceVar(&o.Probes, "probes", nil, "probes to run, by name (default: the plan's)")
 	cmd.Flags().IntVar(&o.Trials, "trials", 0, "how often each probe is repeated (default: the plan's)")
+	bindSeed(cmd, &o.Seed)
 	return cmd
 }
 
@@ -112,6 +113,10 @@ func printSafety(out io.Writer, p *plan.Plan) {
 		fmt.Fprintf(out, "  at most %d of %d nodes at once\n", n, len(p.Nodes))
 	}
 	for _, c := range s.StopIf {
+		if c.Metrics != "" {
+			fmt.Fprintf(out, "  stops if this holds or cannot be read   %s (looked at every second)\n", c)
+			continue
+		}
 		fmt.Fprintf(out, "  stops if this fails   %s (looked at every second)\n", c)
 	}
 	if len(s.Protect) > 0 {
