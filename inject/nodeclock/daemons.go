@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/lockaudit/lockaudit/inject"
-	"github.com/lockaudit/lockaudit/inject/target"
 
 	"golang.org/x/sys/unix"
 )
@@ -36,9 +35,6 @@ func (d daemon) object() string {
 	return fmt.Sprintf("process %d (%s): SIGSTOP, and SIGCONT at the end", d.Process.PID, d.Name)
 }
 
-// unitWait bounds one job of systemd.
-const unitWait = 20 * time.Second
-
 // findDaemons looks for the programs that would correct the clock, or be disturbed
 // in their reckoning of it.
 func findDaemons(ctx context.Context) ([]daemon, error) {
@@ -57,27 +53,32 @@ func findDaemons(ctx context.Context) ([]daemon, error) {
 		if err != nil || !names[s.Comm] || s.Dead() || s.Kernel() {
 			continue
 		}
-		d := daemon{Name: s.Comm, Process: inject.Process{PID: pid, StartTime: s.StartTime}, Unit: unitOf(pid)}
-		if d.Unit != "" && seen[d.Unit] {
-			continue
+		d := daemon{Name: s.Comm, Process: inject.Process{PID: pid, StartTime: s.StartTime}}
+		if unit, group := unitOf(pid); unit != "" && managed(ctx, unit, group) {
+			d.Unit = unit
 		}
-		seen[d.Unit] = true
-		if d.Unit == "" && s.Stopped() {
+		switch {
+		case d.Unit == "" && s.Stopped():
 			continue // somebody has stopped it, and it stays so
-		}
-		if d.Unit != "" && !managed(ctx, d.Unit) {
-			d.Unit = "" // of a container's systemd, or of one that cannot be asked
+		case d.Unit != "" && seen[d.Unit]:
+			continue
+		case d.Unit != "":
+			if err := stopsAlone(ctx, d.Unit); err != nil {
+				return nil, err
+			}
+			seen[d.Unit] = true
 		}
 		out = append(out, d)
 	}
 	return out, nil
 }
 
-// unitOf is the service that a process belongs to, by its control group.
-func unitOf(pid int) string {
+// unitOf is the service that a process belongs to by the name of its control group, of
+// this machine's systemd or of a container's.
+func unitOf(pid int) (unit, group string) {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
 	if err != nil {
-		return ""
+		return "", ""
 	}
 	for line := range strings.Lines(string(b)) {
 		f := strings.SplitN(strings.TrimSpace(line), ":", 3)
@@ -85,65 +86,10 @@ func unitOf(pid int) string {
 			continue
 		}
 		if unit := path.Base(f[2]); strings.HasSuffix(unit, ".service") {
-			return unit
+			return unit, f[2]
 		}
 	}
-	return ""
-}
-
-// managed reports that systemd runs the unit, be it that it is about to start.
-func managed(ctx context.Context, unit string) bool {
-	state, err := stateOf(ctx, unit)
-	return err == nil && (state == "active" || state == "activating" || state == "reloading")
-}
-
-func active(ctx context.Context, unit string) bool {
-	state, err := stateOf(ctx, unit)
-	return err == nil && state == "active"
-}
-
-func stateOf(ctx context.Context, unit string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, unitWait)
-	defer cancel()
-	c, err := target.Systemd(ctx)
-	if err != nil {
-		return "", err
-	}
-	defer c.Close()
-	p, err := c.GetUnitPropertyContext(ctx, unit, "ActiveState")
-	if err != nil {
-		return "", fmt.Errorf("ask systemd for %s: %w", unit, err)
-	}
-	state, _ := p.Value.Value().(string)
-	return state, nil
-}
-
-// job has systemd stop or start a unit and waits until it is done.
-func job(ctx context.Context, unit string, start bool) error {
-	ctx, cancel := context.WithTimeout(ctx, unitWait)
-	defer cancel()
-	c, err := target.Systemd(ctx)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	word, order := "stop", c.StopUnitContext
-	if start {
-		word, order = "start", c.StartUnitContext
-	}
-	done := make(chan string, 1)
-	if _, err := order(ctx, unit, "replace", done); err != nil {
-		return fmt.Errorf("%s %s: %w", word, unit, err)
-	}
-	select {
-	case result := <-done:
-		if result != "done" {
-			return fmt.Errorf("%s %s: systemd says %s", word, unit, result)
-		}
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("%s %s: %w", word, unit, ctx.Err())
-	}
+	return "", ""
 }
 
 func pauseDaemons(ctx context.Context, all []daemon) error {
@@ -152,7 +98,7 @@ func pauseDaemons(ctx context.Context, all []daemon) error {
 		if d.Unit != "" {
 			err = job(ctx, d.Unit, false)
 		} else {
-			err = signal(d.Process, unix.SIGSTOP)
+			err = stop(ctx, d.Process)
 		}
 		if err != nil && !errors.Is(err, inject.ErrGone) {
 			return fmt.Errorf("pause %s: %w", d.Name, err)
@@ -182,24 +128,29 @@ func resumeDaemons(ctx context.Context, all []daemon) error {
 	return errors.Join(errs...)
 }
 
-// awaitActive lets a daemon that fails at its first start be started again by systemd.
-func awaitActive(ctx context.Context, unit string) error {
-	ctx, cancel := context.WithTimeout(ctx, unitWait)
+// stopWait bounds how long a signalled process may run on: as long as a system call that
+// cannot be interrupted, such as one on a slow disk.
+const stopWait = 5 * time.Second
+
+// stop returns once the process is stopped: until then it may set the clock once more.
+func stop(ctx context.Context, p inject.Process) error {
+	if err := signal(p, unix.SIGSTOP); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, stopWait)
 	defer cancel()
 	for {
-		state, err := stateOf(ctx, unit)
-		switch {
-		case err != nil:
+		s, err := inject.ReadStat(p.PID)
+		if errors.Is(err, inject.ErrGone) || err == nil && (s.StartTime != p.StartTime || s.Dead()) {
+			return inject.ErrGone
+		}
+		if err != nil || s.Stopped() {
 			return err
-		case state == "active":
-			return nil
-		case state != "activating" && state != "reloading":
-			return fmt.Errorf("%s was started and is %s", unit, state)
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s was started and is still %s: %w", unit, state, ctx.Err())
-		case <-time.After(20 * time.Millisecond):
+			return fmt.Errorf("process %d is in state %c after SIGSTOP: %w", p.PID, s.State, ctx.Err())
+		case <-time.After(time.Millisecond):
 		}
 	}
 }

@@ -3,8 +3,8 @@
 package nodeclock_test
 
 import (
+	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -19,20 +19,45 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestVMDaemons has real NTP clients: units of a real systemd, and one without a unit.
+// Where the programs of the packages lie in the machine. Two packages bring an ntpd.
+const (
+	chronyd   = "/usr/sbin/chronyd"
+	timesyncd = "/lib/systemd/systemd-timesyncd"
+	ntpd      = "/usr/sbin/ntpd" // of ntpsec, which is Debian's ntp
+	openntpd  = "/opt/openntpd/ntpd"
+	ntpWrap   = "/usr/libexec/ntpsec/ntp-systemd-wrapper"
+	ntpUnit   = "/lib/systemd/system/ntpsec.service"
+)
+
+// TestVMDaemons has real NTP clients: units of a real systemd, and some without a unit.
 func TestVMDaemons(t *testing.T) {
 	m := vm.Machine{MemoryMiB: 768}
 	if !vm.Inside() {
 		m.Programs = ntpPrograms(t)
 		m.Files = map[string][]byte{
-			"/etc/passwd":      []byte("root:x:0:0:root:/:/bin/sh\nsystemd-timesync:x:100:100::/:/bin/false\n"),
-			"/etc/group":       []byte("root:x:0:\nsystemd-timesync:x:100:\n"),
-			"/etc/chrony.conf": []byte("port 11123\nallow 127.0.0.1\ncmdport 0\nlocal stratum 10\npidfile /run/chronyd.pid\nbindcmdaddress /\n"),
+			"/etc/passwd":               []byte("root:x:0:0:root:/:/bin/sh\nsystemd-timesync:x:100:100::/:/bin/false\nntpsec:x:101:101::/:/bin/false\nntpd:x:102:102::/var/lib/openntpd/run:/bin/false\n"),
+			"/etc/group":                []byte("root:x:0:\nsystemd-timesync:x:100:\nntpsec:x:101:\nntpd:x:102:\n"),
+			"/etc/chrony.conf":          []byte("port 11123\nallow 127.0.0.1\ncmdport 0\nlocal stratum 10\npidfile /run/chronyd.pid\nbindcmdaddress /\n"),
+			"/etc/ntpsec/ntp.conf":      []byte("restrict default kod nomodify nopeer noquery limited\n"),
+			"/etc/openntpd/ntpd.conf":   []byte("listen on 127.0.0.1\n"),
+			"/etc/default/ntpsec":       []byte("NTPD_OPTS=\"-g -N\"\n"), // as the package has it
+			"/var/lib/openntpd/db/kept": nil,
+			"/var/lib/openntpd/run/sub": nil,
+			"/etc/services":             []byte("ntp 123/udp\n"),
+			"/var/tmp/kept":             nil, // PrivateTmp= wants it
 		}
 	}
 	vm.Suite(t, m, []vm.Case{
-		{Name: "a process without a unit", Test: bareProcess},
+		{Name: "chronyd without a unit", Test: func(t *testing.T) {
+			bareProcess(t, "chronyd", 1, chronyd, "-n", "-u", "root", "-f", "/etc/chrony.conf")
+		}},
+		{Name: "ntpd without a unit", Test: func(t *testing.T) {
+			bareProcess(t, "ntpd", 1, ntpd, "-n", "-N", "-g", "-c", "/etc/ntpsec/ntp.conf")
+		}},
+		{Name: "openntpd, three processes without a unit", Test: func(t *testing.T) { bareProcess(t, "ntpd", 3, openntpd, "-d") }},
 		{Name: "units", Test: func(t *testing.T) { systemdtest.Run(t, units) }},
+		{Name: "units that depend on one", Test: func(t *testing.T) { systemdtest.Run(t, dependents) }},
+		{Name: "a container's unit of the same name", Test: func(t *testing.T) { systemdtest.Run(t, sameName) }},
 	})
 }
 
@@ -42,144 +67,108 @@ func ntpPrograms(t *testing.T) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	clients, err := vm.Closure(filepath.Join(dir, "ntp"), "/usr/sbin/chronyd", "/lib/systemd/systemd-timesyncd")
-	if err != nil {
-		t.Fatal(err)
+	closure := func(under string, programs ...string) map[string]string {
+		m, err := vm.Closure(under, programs...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
 	}
-	base, err := vm.Closure("/", "/bin/sh", "/bin/mount", "/bin/mkdir", "/usr/bin/unshare", "/usr/bin/nsenter", "/lib/systemd/systemd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return vm.Join(base, clients)
+	other := closure(filepath.Join(dir, "openntpd"), ntpd)
+	other[openntpd] = other[ntpd]
+	delete(other, ntpd)
+	root := filepath.Join(dir, "ntp")
+	return vm.Join(
+		closure("/", "/bin/sh", "/bin/mount", "/bin/mkdir", "/usr/bin/unshare", "/usr/bin/nsenter", "/usr/bin/flock", "/lib/systemd/systemd"),
+		closure(root, chronyd, timesyncd, ntpd), other,
+		map[string]string{ntpWrap: filepath.Join(root, ntpWrap), ntpUnit: filepath.Join(root, ntpUnit)})
 }
 
-// bareProcess is stopped and continued; it is the same process afterwards.
-func bareProcess(t *testing.T) {
-	cmd := exec.Command("/usr/sbin/chronyd", "-n", "-u", "root", "-f", "/etc/chrony.conf")
+// running are the processes of that name, as states by process.
+func running(t *testing.T, name string) map[int]byte {
+	t.Helper()
+	out := map[int]byte{}
+	procs, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range procs {
+		var pid int
+		if _, err := fmt.Sscan(filepath.Base(p), &pid); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := inject.ReadStat(pid); err == nil && s.Comm == name && !s.Dead() {
+			out[pid] = s.State
+		}
+	}
+	return out
+}
+
+// bareProcess is stopped and continued, with all that are of the program; they are the
+// same processes afterwards.
+func bareProcess(t *testing.T, name string, count int, argv ...string) {
+	cmd := exec.Command(argv[0], argv[1:]...)
 	var log strings.Builder
 	cmd.Stdout, cmd.Stderr = &log, &log
+	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	defer func() {
-		_, _ = cmd.Process.Kill(), cmd.Wait()
-	}()
-	state := func() byte {
-		s, err := inject.ReadStat(cmd.Process.Pid)
-		if err != nil || s.Dead() {
-			t.Fatalf("chronyd: %+v, %v: %s", s, err, log.String())
+		_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
+		_ = cmd.Wait()
+		awaitState(t, name+" is gone", func() bool { return len(running(t, name)) == 0 })
+		if t.Failed() {
+			t.Logf("%s said:\n%s", argv, log.String())
 		}
-		return s.State
-	}
-	awaitState(t, "chronyd has its name", func() bool {
-		s, err := inject.ReadStat(cmd.Process.Pid)
-		return err == nil && s.Comm == "chronyd"
+	}()
+	var there map[int]byte
+	awaitState(t, fmt.Sprintf("there are %d processes %s", count, name), func() bool {
+		there = running(t, name)
+		return len(there) == count
 	})
+	all := func(stopped bool) bool {
+		now := running(t, name)
+		for pid := range there {
+			if s, ok := now[pid]; !ok || (s == 'T') != stopped {
+				return false
+			}
+		}
+		return len(now) == len(there)
+	}
 	f := allowed(t)
 	p := plan(t, f, nodeclock.Params{Offset: 30 * time.Second})
-	if !strings.Contains(strings.Join(p.Objects, "\n"), fmt.Sprintf("process %d (chronyd): SIGSTOP", cmd.Process.Pid)) {
-		t.Errorf("the plan does not name it: %q", p.Objects)
+	for pid := range there {
+		if !strings.Contains(strings.Join(p.Objects, "\n"), fmt.Sprintf("process %d (%s): SIGSTOP", pid, name)) {
+			t.Errorf("the plan does not name %d: %q", pid, p.Objects)
+		}
 	}
 	mustInject(t, f, p)
-	awaitState(t, "chronyd is stopped", func() bool { return state() == 'T' })
+	if !all(true) {
+		t.Errorf("while the clock is wrong there are %v, want all of %v stopped", running(t, name), there)
+	}
 	mustRevert(t, f, p)
-	awaitState(t, "chronyd runs", func() bool { return state() != 'T' })
+	awaitState(t, name+" runs", func() bool { return all(false) })
+	f = allowed(t).FailAt("paused", errors.New("forced"))
+	if _, err := f.Inject(t.Context(), p); err == nil || !all(true) {
+		t.Errorf("a failure after the pause: %v, and there are %v", err, running(t, name))
+	}
+	mustRevert(t, allowed(t), p)
+	awaitState(t, name+" runs", func() bool { return all(false) })
 
 	// One that somebody else has stopped is not continued.
-	if err := unix.Kill(cmd.Process.Pid, unix.SIGSTOP); err != nil {
-		t.Fatal(err)
+	for pid := range there {
+		if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
 	}
-	awaitState(t, "chronyd is stopped", func() bool { return state() == 'T' })
+	awaitState(t, name+" is stopped", func() bool { return all(true) })
+	f = allowed(t)
 	p = plan(t, f, nodeclock.Params{Offset: 30 * time.Second})
 	mustInject(t, f, p)
 	mustRevert(t, f, p)
-	if s := state(); s != 'T' {
-		t.Errorf("chronyd, which somebody else had stopped, is in state %c", s)
-	}
-}
-
-const (
-	chrony    = "[Service]\nStandardOutput=append:/tmp/chronyd.log\nStandardError=append:/tmp/chronyd.log\nExecStart=/usr/sbin/chronyd -d -u root -f /etc/chrony.conf\nRestart=always\n"
-	timesyncd = "[Service]\nType=notify\nExecStart=/lib/systemd/systemd-timesyncd\nRestart=always\nRestartSec=0\nUser=systemd-timesync\nAmbientCapabilities=CAP_SYS_TIME\nRuntimeDirectory=systemd/timesync\nStateDirectory=\n"
-)
-
-// units are stopped, although systemd would start them again by itself, and started
-// again; one that did not run is not started.
-func units(t *testing.T, m *systemdtest.Machine) {
-	for unit, content := range map[string]string{"chrony.service": chrony, "systemd-timesyncd.service": timesyncd} {
-		t.Run(unit, func(t *testing.T) {
-			t.Cleanup(func() {
-				if b, err := os.ReadFile("/tmp/chronyd.log"); t.Failed() && err == nil {
-					t.Logf("chronyd said:\n%s", b)
-				}
-			})
-			m.Start(t, unit, content)
-			state := func() string {
-				p, err := m.Conn.GetUnitPropertyContext(t.Context(), unit, "ActiveState")
-				if err != nil {
-					t.Fatal(err)
-				}
-				return p.Value.Value().(string)
-			}
-			is := func(want string) func() bool { return func() bool { return state() == want } }
-			stopped := func() bool { return is("inactive")() || is("failed")() }
-			awaitState(t, unit+" is active", is("active"))
-			for _, other := range []bool{false, true} {
-				awaitState(t, unit+" is ready", ready(unit))
-				f := allowed(t)
-				p := plan(t, f, nodeclock.Params{Offset: -30 * time.Second})
-				if !strings.Contains(strings.Join(p.Objects, "\n"), "systemd unit "+unit) {
-					t.Errorf("the plan does not name %s: %q", unit, p.Objects)
-				}
-				mustInject(t, f, p)
-				if !stopped() {
-					t.Errorf("%s is %s while the clock is wrong", unit, state())
-				}
-				if other { // as after a crash
-					f = allowed(t)
-				}
-				mustRevert(t, f, p)
-				if !is("active")() {
-					t.Errorf("%s is %s after the revert", unit, state())
-				}
-			}
-			done := make(chan string, 1)
-			if _, err := m.Conn.StopUnitContext(t.Context(), unit, "replace", done); err != nil || <-done != "done" {
-				t.Fatalf("stop %s: %v", unit, err)
-			}
-			f := allowed(t)
-			p := plan(t, f, nodeclock.Params{Offset: time.Second})
-			mustInject(t, f, p)
-			mustRevert(t, f, p)
-			if !stopped() {
-				t.Errorf("%s, which did not run, was started", unit)
-			}
-		})
-	}
-}
-
-// ready says that the unit's process has become the program and takes SIGTERM as an
-// order to end: chronyd that is killed before leaves its pid file, and does not start
-// beside it.
-func ready(unit string) func() bool {
-	return func() bool {
-		procs, _ := filepath.Glob("/proc/[0-9]*/status")
-		for _, p := range procs {
-			b, err := os.ReadFile(p)
-			if err != nil {
-				continue
-			}
-			name, rest, _ := strings.Cut(strings.TrimPrefix(string(b), "Name:\t"), "\n")
-			if unit == "systemd-timesyncd.service" && name == "systemd-timesyn" { // systemd waits for its word
-				return true
-			}
-			_, caught, _ := strings.Cut(rest, "SigCgt:\t")
-			var mask uint64
-			if _, err := fmt.Sscanf(caught, "%x", &mask); err == nil && unit == "chrony.service" && name == "chronyd" && mask&(1<<(unix.SIGTERM-1)) != 0 {
-				return true
-			}
-		}
-		return false
+	if !all(true) {
+		t.Errorf("%s, which somebody else had stopped: %v", name, running(t, name))
 	}
 }
 

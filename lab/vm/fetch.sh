@@ -1,7 +1,7 @@
 #!/bin/sh
 # Fetches and unpacks, without installing anything, what `make test-vm` boots: Debian's
 # cloud kernels of bookworm (6.1) and, because it is older than nftables tables with an
-# owner, of bullseye (5.10); and two NTP clients, which must never run on this machine.
+# owner, of bullseye (5.10); and NTP clients, which must never run on this machine.
 #
 # usage: fetch.sh DIRECTORY
 set -eu
@@ -39,7 +39,7 @@ unpack() {
 	for package; do
 		dpkg-deb -x "$apt/$package"_*.deb "$apt/root"
 	done
-	touch "$apt/root/done"
+	echo "$@" >"$apt/root/done"
 	rm -rf "${dir:?}/$name"
 	mv "$apt/root" "$dir/$name"
 }
@@ -56,8 +56,19 @@ kernel() {
 
 kernel 6.1 bookworm bookworm-security
 kernel 5.10 bullseye
-test -e "$dir/ntp/done" || { sources ntp bookworm && unpack ntp chrony systemd-timesyncd; }
+
+# clients NAME PACKAGE...: in a directory of their own, because two bring an ntpd.
+clients() {
+	name=$1
+	shift
+	test "$(cat "$dir/$name/done" 2>/dev/null)" != "$*" || return 0
+	sources "$name" bookworm
+	unpack "$name" "$@"
+}
+
+clients ntp chrony systemd-timesyncd ntpsec
+clients openntpd openntpd
 
 # The clients use this machine's libraries.
-missing=$(ldd "$dir/ntp/usr/sbin/chronyd" | sed -n 's/ *=> not found//p')
-test -z "$missing" || { echo "fetch.sh: chronyd needs" $missing "; run: sudo apt-get install libcap2 libedit2 libgnutls30 libseccomp2" >&2; exit 1; }
+missing=$(ldd "$dir/ntp/usr/sbin/chronyd" "$dir/ntp/usr/sbin/ntpd" "$dir/openntpd/usr/sbin/ntpd" | sed -n 's/ *=> not found//p')
+test -z "$missing" || { echo "fetch.sh: the NTP clients need" $missing "; run: sudo apt-get install libbsd0 libcap2 libedit2 libgnutls30 libseccomp2 libssl3" >&2; exit 1; }
