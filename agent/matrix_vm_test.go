@@ -11,9 +11,8 @@ import (
 // vmRow is a row of docs/safety.md whose cells are made to happen in virtual machines,
 // because the fault must not be in effect on the machine that runs the tests, or cannot.
 type vmRow struct {
-	kind         string
-	cells        cells
-	test, reboot string // in cmd/lockaudit-agent; without reboot the cell is not tested
+	kind  string
+	cells cells
 }
 
 func vmRows() []vmRow {
@@ -23,31 +22,29 @@ func vmRows() []vmRow {
 	killsThenByHand.within = after(agentSlack) + ", when it is run"
 	row := journalUndoes().with(bothKilled, byHand).with(bothStopped, killsThenByHand)
 	return []vmRow{
-		{"degrade", row.with(rebooted, notTested), "TestVMDegradeIsReverted", ""},
-		{"clock-node", row.with(rebooted, healer{who: "the hardware's clock", within: "nothing is touched"}), "TestVMNodeClockIsReverted", "TestVMNodeClockReboot"},
+		{"degrade", row},
+		{"clock-node", row.with(rebooted, healer{who: "the hardware's clock", within: "nothing is touched"})},
 	}
 }
 
-var notTested = healer{who: "not tested"}
-
-// TestVMRows: each cell of those rows is one that the tests in the machines name.
+// TestVMRows: each cell of those rows is one that the tests in the machines make happen:
+// TestVMIsReverted by the endings, and TestVMReboot, of the faults that each lists.
 func TestVMRows(t *testing.T) {
 	const dir = "../cmd/lockaudit-agent"
-	made := literals(t, dir, "endings")
-	for _, r := range vmRows() {
-		for _, test := range []string{r.test, r.reboot} {
-			if test != "" && !declares(t, dir, test) {
-				t.Errorf("%s: no function %s in %s", r.kind, test, dir)
-			}
+	for _, test := range []string{"TestVMIsReverted", "TestVMReboot"} {
+		if !declares(t, dir, test) {
+			t.Errorf("no function %s in %s", test, dir)
 		}
-		for e := agentKilled; e <= rebooted; e++ {
-			tested := made[e.String()]
-			if e == rebooted {
-				tested = r.reboot != ""
-			}
-			if said := r.cells[e] != notTested; said != tested {
-				t.Errorf("%s, %s: docs/safety.md says tested: %v, and it is: %v", r.kind, e, said, tested)
-			}
+	}
+	ended, undone, rebooting := literals(t, dir, "endings"), literals(t, dir, "undones"), literals(t, dir, "rebootFaults")
+	for e := agentKilled; e < rebooted; e++ {
+		if !ended[e.String()] {
+			t.Errorf("%s is not made to happen", e)
+		}
+	}
+	for _, r := range vmRows() {
+		if !undone[r.kind] || !rebooting[r.kind] {
+			t.Errorf("%s is among what is undone: %v, and among what a reboot ends: %v", r.kind, undone[r.kind], rebooting[r.kind])
 		}
 	}
 }

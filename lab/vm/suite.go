@@ -3,7 +3,6 @@ package vm
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"maps"
 	"os"
 	"regexp"
@@ -121,32 +120,4 @@ func section(out, name string) string {
 		}
 		at++
 	}
-}
-
-// BootTest boots a machine that does not outlive the test.
-func BootTest(t *testing.T, m Machine) *VM {
-	t.Helper()
-	if m.Name == "" {
-		m.Name = strings.ReplaceAll(t.Name(), "/", "-")
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	t.Cleanup(cancel)
-	v, err := Boot(ctx, m)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(v.Kill)
-	return v
-}
-
-// MustRun runs a program to its end and returns what it printed.
-func (v *VM) MustRun(t *testing.T, argv ...string) string {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	out, err := v.Run(ctx, argv...)
-	if err != nil {
-		t.Fatal(fmt.Errorf("in %s: %w", v.Name, err))
-	}
-	return out
 }

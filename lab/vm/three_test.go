@@ -28,18 +28,7 @@ func TestVMThreeMachines(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Minute)
 	defer cancel()
 	dir := t.TempDir()
-	programs, door := map[string]string{}, ""
-	for _, p := range []string{"lockaudit", "lockaudit-agent", "locklab"} {
-		file, err := vm.Build(dir, "cmd/"+p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		programs["/bin/"+p] = file
-	}
-	door, err := vm.Build(dir, "lab/vm/exec")
-	if err != nil {
-		t.Fatal(err)
-	}
+	built := vm.BuildTest(t, "cmd/lockaudit", "cmd/lockaudit-agent", "cmd/locklab", "lab/vm/exec")
 	cable := vm.NewNet()
 	var machines []*vm.VM
 	var cluster []string
@@ -48,7 +37,7 @@ func TestVMThreeMachines(t *testing.T) {
 	}
 	for i, ip := range []string{"10.77.0.1/24", "10.77.0.2/24", "10.77.0.3/24,10.77.0.4/24"} {
 		v := vm.BootTest(t, vm.Machine{
-			Name: fmt.Sprintf("n%d", i+1), MemoryMiB: 768, Programs: programs, Net: cable, IP: ip,
+			Name: fmt.Sprintf("n%d", i+1), MemoryMiB: 768, Programs: built.Programs(), Net: cable, IP: ip,
 			Modules: []string{"nf_tables", "nft_fwd_netdev", "nft_queue"},
 		})
 		machines = append(machines, v)
@@ -60,20 +49,21 @@ func TestVMThreeMachines(t *testing.T) {
 		healthy(ctx, t, v, fmt.Sprintf("10.77.0.%d:2379", i+1))
 	}
 	plan := filepath.Join(dir, "plan.yaml")
+	via := func(v *vm.VM) string { return strings.Join(built.Via(v), ", ") }
 	if err := os.WriteFile(plan, fmt.Appendf(nil, `
 name: three-machines
 lock: {backend: etcd, endpoints: [10.77.0.1:2379, 10.77.0.2:2379, 10.77.0.3:2379], key: /locks/billing, ttl: 5s, purpose: correctness}
 resource: {kind: http, url: "http://10.77.0.4:8080/entries/{row}", token_header: X-Fencing-Token}
 nodes:
-  - {name: a, roles: [client, lock], via: [%[1]s, %[2]s]}
-  - {name: b, roles: [client, lock], via: [%[1]s, %[3]s]}
-  - {name: c, roles: [lock], via: [%[1]s, %[4]s]}
-`, door, machines[0].Door(), machines[1].Door(), machines[2].Door()), 0o644); err != nil {
+  - {name: a, roles: [client, lock], via: [%s]}
+  - {name: b, roles: [client, lock], via: [%s]}
+  - {name: c, roles: [lock], via: [%s]}
+`, via(machines[0]), via(machines[1]), via(machines[2])), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	audit(ctx, t, programs["/bin/lockaudit"], dir, plan)
+	audit(ctx, t, built["lockaudit"], dir, plan)
 
-	c, err := agent.Dial(ctx, agent.Command{Argv: []string{door, machines[1].Door(), "LOCKAUDIT_STATE=/run/clock", "/bin/lockaudit-agent", "--allow-node-clock"}}, nil)
+	c, err := agent.Dial(ctx, agent.Command{Argv: built.Via(machines[1], "LOCKAUDIT_STATE=/run/clock", "/bin/lockaudit-agent", "--allow-node-clock")}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +72,7 @@ nodes:
 	if err != nil {
 		t.Fatal(err)
 	}
-	audit(ctx, t, programs["/bin/lockaudit"], dir, plan)
+	audit(ctx, t, built["lockaudit"], dir, plan)
 	e, err := c.Revert(ctx, f.ID)
 	if err != nil || !strings.Contains(e.Seen, "stepped by -1h0m0s") {
 		t.Errorf("revert of the clock: %+v, %v", e, err)
