@@ -16,7 +16,8 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-var shaping = []string{"veth", "tun", "sch_netem", "sch_prio", "cls_flower", "sch_tbf"}
+// shaping is what the tests need; sch_fq_codel is a module on 5.10 only.
+var shaping = []string{"veth", "tun", "sch_netem", "sch_prio", "cls_flower", "sch_tbf", "sch_fq_codel"}
 
 // TestVMDegrade runs on both kernels: 6.1 gives fq_codel to interfaces by default,
 // 5.10 pfifo_fast.
