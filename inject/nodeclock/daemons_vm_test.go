@@ -5,6 +5,7 @@ package nodeclock_test
 import (
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -55,6 +56,7 @@ func TestVMDaemons(t *testing.T) {
 			bareProcess(t, "ntpd", 1, ntpd, "-n", "-N", "-g", "-c", "/etc/ntpsec/ntp.conf")
 		}},
 		{Name: "openntpd, three processes without a unit", Test: func(t *testing.T) { bareProcess(t, "ntpd", 3, openntpd, "-d") }},
+		{Name: "one that cannot be stopped", Test: unstoppable},
 		{Name: "units", Test: func(t *testing.T) { systemdtest.Run(t, units) }},
 		{Name: "units that depend on one", Test: func(t *testing.T) { systemdtest.Run(t, dependents) }},
 		{Name: "a container's unit of the same name", Test: func(t *testing.T) { systemdtest.Run(t, sameName) }},
@@ -170,6 +172,45 @@ func bareProcess(t *testing.T, name string, count int, argv ...string) {
 	if !all(true) {
 		t.Errorf("%s, which somebody else had stopped: %v", name, running(t, name))
 	}
+}
+
+// unstoppable: a client that does not come to the signal, here because it is frozen, might
+// set the clock yet. Without its stop nothing is disturbed.
+func unstoppable(t *testing.T) {
+	group := "/cgroup/unstoppable"
+	if err := os.Mkdir(group, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write := func(file, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(group, file), []byte(text), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command(ntpd, "-n", "-N", "-g", "-c", "/etc/ntpsec/ntp.conf")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _, _ = cmd.Process.Kill(), cmd.Wait() }()
+	awaitState(t, "ntpd runs", func() bool { return len(running(t, "ntpd")) == 1 })
+	write("cgroup.procs", fmt.Sprint(cmd.Process.Pid))
+	write("cgroup.freeze", "1")
+	defer write("cgroup.freeze", "0")
+	awaitState(t, "ntpd is frozen", func() bool {
+		b, err := os.ReadFile(filepath.Join(group, "cgroup.events"))
+		return err == nil && strings.Contains(string(b), "frozen 1")
+	})
+	f := allowed(t)
+	p := plan(t, f, nodeclock.Params{Offset: 30 * time.Second})
+	if _, err := f.Inject(t.Context(), p); err == nil || !strings.Contains(err.Error(), "after SIGSTOP") {
+		t.Errorf("inject: %v, want a word about a client that is not stopped", err)
+	}
+	if d := off(t, p); d.Abs() > close {
+		t.Errorf("the clock is %v off", d)
+	}
+	mustRevert(t, f, p)
+	write("cgroup.freeze", "0")
+	awaitState(t, "ntpd runs", func() bool { s, ok := running(t, "ntpd")[cmd.Process.Pid]; return ok && s != 'T' })
 }
 
 func awaitState(t *testing.T, what string, ok func() bool) {
