@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strconv"
 	"sync"
 	"time"
 
@@ -139,10 +140,31 @@ func prefer() {
 // preferGroup raises the guard among the sessions of the machine. With autogroups
 // (CONFIG_SCHED_AUTOGROUP) a session is scheduled as one, and a nice value counts
 // only inside it: beside a few busy processes, a guard with a session of its own
-// was seen to wait for a core for 1.5 s.
+// was seen to wait for a core for 1.5 s. A nice value is a thread's own on Linux, whatever
+// POSIX says, and a new thread has that of the one that starts it.
 func preferGroup() {
 	_ = os.WriteFile("/proc/self/autogroup", []byte("-20"), 0)
-	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, -20)
+	for again := true; again; { // one may have been started by a thread that was not raised yet
+		again = false
+		threads, _ := os.ReadDir("/proc/self/task")
+		for _, th := range threads {
+			tid, err := strconv.Atoi(th.Name())
+			if err != nil {
+				continue
+			}
+			// The system call answers 20 minus the nice value.
+			if now, err := unix.Getpriority(unix.PRIO_PROCESS, tid); err != nil || now == 40 {
+				continue
+			}
+			switch err := unix.Setpriority(unix.PRIO_PROCESS, tid, -20); err {
+			case nil:
+				again = true
+			case unix.ESRCH:
+			default:
+				return // without the permission it stays as it was
+			}
+		}
+	}
 }
 
 type timerQueue []*timer

@@ -12,6 +12,8 @@ import (
 	"unicode"
 
 	"github.com/lockaudit/lockaudit/inject"
+
+	"golang.org/x/sys/unix"
 )
 
 // What is kept of a command's output, and for how long a child of it that holds
@@ -78,10 +80,12 @@ func (p Params) execute(ctx context.Context, id, role string, argv []string) res
 		"PATH=" + inject.SearchPath, "HOME=/", "LANG=C",
 		"LOCKAUDIT_FAULT=" + id, "LOCKAUDIT_HOOK=" + role,
 	}, p.Env...)
+	raise := ordinary()
 	proc, err := os.StartProcess(argv[0], argv, &os.ProcAttr{
 		Dir: "/", Env: env, Files: []*os.File{in, to, to},
 		Sys: &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL},
 	})
+	raise()
 	to.Close()
 	if err != nil {
 		return fail(err)
@@ -118,6 +122,16 @@ func (p Params) execute(ctx context.Context, id, role string, argv []string) res
 		r.err = inject.ErrProgram
 	}
 	return r
+}
+
+// ordinary gives this thread, and so what it starts, no priority above ordinary programs:
+// a guard has the highest there is. The thread gets it back by the function returned.
+func ordinary() (raise func()) {
+	now, err := unix.Getpriority(unix.PRIO_PROCESS, 0) // 20 minus the nice value
+	if err != nil || now <= 20 || unix.Setpriority(unix.PRIO_PROCESS, 0, 0) != nil {
+		return func() {}
+	}
+	return func() { _ = unix.Setpriority(unix.PRIO_PROCESS, 0, 20-now) } // which it had, so it may
 }
 
 // awaitExit waits for the end of a child and leaves it a zombie, so that its
