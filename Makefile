@@ -22,14 +22,16 @@ build:
 demo: build
 	./bin/locklab demo
 
-# What the tests need and Go does not bring: a Redis, a browser that looks at the
-# reports, what reads the printed ones, and a systemd whose units are disturbed.
+# What the tests need and Go does not bring: a Redis, PostgreSQL's programs (the cluster
+# that the package starts is left alone), a browser that looks at the reports, what reads
+# the printed ones, and a systemd whose units are disturbed.
 deps:
 	@for p in redis-server chromium strace; do command -v $$p >/dev/null || missing="$$missing $$p"; done; \
 	command -v pdftotext >/dev/null || missing="$$missing poppler-utils"; \
 	test -x /lib/systemd/systemd || missing="$$missing systemd"; \
 	command -v gcc >/dev/null && test -f /usr/include/stdio.h || missing="$$missing gcc libc6-dev"; \
 	command -v java >/dev/null || missing="$$missing default-jre-headless"; \
+	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$$missing postgresql"; \
 	test -z "$$missing" || { \
 	  test "$$(id -u)" = 0 || { echo "make: missing; run: sudo apt-get install$$missing" >&2; exit 1; }; \
 	  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing fonts-dejavu-core; }

@@ -37,6 +37,9 @@ const thin = 0.5
 
 // judgeLease: longest pause + tail of the round trip < TTL − renew interval.
 func judgeLease(run record.Run) Finding {
+	if run.Manifest.Subject.Can(sessionBound) {
+		return Finding{Outcome: NotApplicable, Summary: "the lock has no lease: it lasts as long as the service sees its holder's connection (see recovers_after_crash)"}
+	}
 	ttl := run.Manifest.Subject.TTL
 	if ttl <= 0 {
 		return Finding{Summary: "the record does not say how long the lease is"}

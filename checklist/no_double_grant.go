@@ -19,16 +19,20 @@ func noDoubleGrant() Item {
 			crashPrimary, restartServer, jumpServer, clockDrift, loseNode, crashHolder, contend, tokenBattery, lostUpdate, replayOperation,
 		},
 		Fix: map[string]string{
-			"etcd":  "Read the timeline first: a session that two clients share counts as one owner in etcd. Give every holder a session of its own, and acquire with concurrency.Mutex or a Txn on CreateRevision = 0.",
-			"redis": "Acquire with SET NX PX and release with a compare-and-delete script: a plain DEL removes somebody else's lock. A lock forgotten by a failover or a restart needs a consensus system, or appendfsync always on a server that is alone.",
-			"":      "Acquire by one conditional write, release by one that checks the owner, and use a service that replicates before it answers.",
+			"etcd":     "Read the timeline first: a session that two clients share counts as one owner in etcd. Give every holder a session of its own, and acquire with concurrency.Mutex or a Txn on CreateRevision = 0.",
+			"postgres": "Take the lease by one conditional statement on the server's clock, release and renew it by its token, and keep the row. A server whose clock is stepped ends leases early, and a promoted asynchronous standby has not heard of the latest ones.",
+			"redis":    "Acquire with SET NX PX and release with a compare-and-delete script: a plain DEL removes somebody else's lock. A lock forgotten by a failover or a restart needs a consensus system, or appendfsync always on a server that is alone.",
+			"":         "Acquire by one conditional write, release by one that checks the owner, and use a service that replicates before it answers.",
 		},
 		Judge: judgeDoubleGrant,
 	}
 }
 
-// ownerCheck is the capability locks.OwnerCheck, which this package may not import.
-const ownerCheck = "owner-check"
+// Capabilities of the lock clients, as locks names them; this package may not import it.
+const (
+	ownerCheck   = "owner-check"
+	sessionBound = "session-bound"
+)
 
 // judgeDoubleGrant looks at every history. It passes only if a fault gave the
 // service the occasion: a pause or a partition that outlived the lease,

@@ -14,9 +14,10 @@ func notSingleInstance() Item {
 		Severity: Critical,
 		Probes:   []string{inspect},
 		Fix: map[string]string{
-			"etcd":  "Add members until there are three: etcdctl member add, one at a time.",
-			"redis": "A replica alone does not make the lock safe: failover forgets what was not replicated yet. Move locks that protect data to a consensus system; for the others add a replica and Sentinel.",
-			"":      "Run the lock service on at least three servers that do not fail together.",
+			"etcd":     "Add members until there are three: etcdctl member add, one at a time.",
+			"postgres": "Add a standby (pg_basebackup -R) and name it in synchronous_standby_names, so that a lease that was granted is there after a failover. Advisory locks are never replicated.",
+			"redis":    "A replica alone does not make the lock safe: failover forgets what was not replicated yet. Move locks that protect data to a consensus system; for the others add a replica and Sentinel.",
+			"":         "Run the lock service on at least three servers that do not fail together.",
 		},
 		Judge: judgeSingle,
 	}

@@ -142,7 +142,7 @@ func (o outage) holds(actor string, e history.Event, options history.Options) bo
 }
 
 func holdOptions(run record.Run) history.Options {
-	return history.Options{OwnerCheck: run.Manifest.Subject.Can(ownerCheck)}
+	return history.Options{OwnerCheck: run.Manifest.Subject.Can(ownerCheck), SessionBound: run.Manifest.Subject.Can(sessionBound)}
 }
 
 // servers is how many lock servers there are; 0: not known.

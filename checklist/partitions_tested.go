@@ -18,9 +18,10 @@ func partitionsTested() Item {
 		Severity: Major,
 		Probes:   []string{cutHolder, partServers, isolateLeader, doubleExecution, loseNode},
 		Fix: map[string]string{
-			"etcd":  "Read the timeline of the scenario that failed. Where the lock itself was granted once, the resource has to refuse the old holder's token; where it was granted on both sides, the clients do not all talk to one cluster.",
-			"redis": "One Redis has no other side, and two that both answer are two locks: use a service that needs a majority to grant, and fence at the resource.",
-			"":      "Use a lock service that needs a majority to grant, fence at the resource, and run the partition probes before each change of either.",
+			"etcd":     "Read the timeline of the scenario that failed. Where the lock itself was granted once, the resource has to refuse the old holder's token; where it was granted on both sides, the clients do not all talk to one cluster.",
+			"postgres": "One PostgreSQL has no other side. Where a failover tool may promote a standby, let it need a majority, cut the old primary off first (a watchdog), and fence at the resource.",
+			"redis":    "One Redis has no other side, and two that both answer are two locks: use a service that needs a majority to grant, and fence at the resource.",
+			"":         "Use a lock service that needs a majority to grant, fence at the resource, and run the partition probes before each change of either.",
 		},
 		Judge: judgePartitions,
 	}
@@ -135,7 +136,7 @@ func serverScenarios(run record.Run) (shown []scenario, gap string) {
 	for _, t := range all {
 		name, evidence, reason := t.parted()
 		one := scenario{name: parted, shape: fmt.Sprintf("%s (granted to %s)", name, t.winner()), evidence: evidence}
-		found := history.DoubleGrants(t.events, history.Options{OwnerCheck: run.Manifest.Subject.Can(ownerCheck)})
+		found := history.DoubleGrants(t.events, holdOptions(run))
 		switch {
 		case len(found) > 0:
 			one.bad, one.harm = "the lock was granted on both sides", true

@@ -16,9 +16,10 @@ func recoversAfterCrash() Item {
 		Severity: Major,
 		Probes:   []string{crashHolder, loseNode},
 		Fix: map[string]string{
-			"etcd":  "Tie the key to a lease (concurrency.NewSession does) and keep the TTL at the takeover time that the business accepts; a key without a lease stays for ever.",
-			"redis": "Set the key and its expiry in one command (SET key value NX PX ttl): a crash between SETNX and EXPIRE leaves it for ever.",
-			"":      "Give every lock a lease that ends without its holder's help, no longer than the takeover time that the business accepts.",
+			"etcd":     "Tie the key to a lease (concurrency.NewSession does) and keep the TTL at the takeover time that the business accepts; a key without a lease stays for ever.",
+			"postgres": "For a lease, keep the TTL at the takeover time that the business accepts. For a session advisory lock, have the server find dead connections: tcp_keepalives_idle, _interval and _count (two hours by default) and tcp_user_timeout, on the server, for seconds; idle_session_timeout with a client that sends something every third of it also ends a holder that is stuck.",
+			"redis":    "Set the key and its expiry in one command (SET key value NX PX ttl): a crash between SETNX and EXPIRE leaves it for ever.",
+			"":         "Give every lock a lease that ends without its holder's help, no longer than the takeover time that the business accepts.",
 		},
 		Judge: judgeCrash,
 	}
@@ -49,7 +50,7 @@ func judgeCrash(run record.Run) Finding {
 	silent := fmt.Sprintf("after the silent loss of A's node within %s", Duration(silence.longest))
 	switch {
 	case crash.shown > 0 && silence.shown > 0:
-		f.Outcome, f.Summary = Pass, fmt.Sprintf("%s, %s; the lease is %s", crashed, silent, Duration(silence.ttl))
+		f.Outcome, f.Summary = Pass, fmt.Sprintf("%s, %s; %s", crashed, silent, leaseWords(run, silence.ttl))
 	case crash.shown > 0:
 		f.Summary = fmt.Sprintf("%s; silent loss of a node was not tested (%s)", crashed, silence.missing)
 	case silence.shown > 0:
@@ -104,7 +105,7 @@ func takeovers(run record.Run, probe string) takeover {
 			// The probe waits for at least twice the lease before it gives up.
 			r.missing = "B never acquired after A was killed"
 			if waited := t.events[len(t.events)-1].At - kill.Done.At; waited > limit && t.stalled() == 0 {
-				r.tooLate(evidence, "B could not acquire within %s after A was killed; the lease is %s", Duration(waited), Duration(r.ttl))
+				r.tooLate(evidence, "B could not acquire within %s after A was killed; %s", Duration(waited), leaseWords(run, r.ttl))
 			}
 			continue
 		}
@@ -115,8 +116,8 @@ func takeovers(run record.Run, probe string) takeover {
 		case took > limit && t.stalled() > 0:
 			r.missing = fmt.Sprintf("B could acquire late, but the auditor itself did not run for %s meanwhile", Duration(t.stalled()))
 		case took > limit:
-			r.tooLate(evidence, "B could acquire only %s after A was killed; the lease is %s, and at most %s was to be expected",
-				Duration(took), Duration(r.ttl), Duration(limit))
+			r.tooLate(evidence, "B could acquire only %s after A was killed; %s, and at most %s was to be expected",
+				Duration(took), leaseWords(run, r.ttl), Duration(limit))
 		case probe == loseNode && !t.complete:
 			r.missing = "the trial was not carried to its end"
 		default:
@@ -126,6 +127,15 @@ func takeovers(run record.Run, probe string) takeover {
 		}
 	}
 	return r
+}
+
+// leaseWords say how long the lease is; a lock without one is judged by the lease that
+// the plan names.
+func leaseWords(run record.Run, ttl time.Duration) string {
+	if run.Manifest.Subject.Can(sessionBound) {
+		return fmt.Sprintf("there is no lease, and the plan speaks of %s", Duration(ttl))
+	}
+	return "the lease is " + Duration(ttl)
 }
 
 func (r *takeover) tooLate(evidence []Evidence, format string, args ...any) {

@@ -20,9 +20,10 @@ func tokensIncreasing() Item {
 		},
 		Fencing: true,
 		Fix: map[string]string{
-			"etcd":  "Use the CreateRevision of the lock key, one session per holder, and restore snapshots with --bump-revision and --mark-compacted.",
-			"redis": "Mint the token with INCR in the Lua script that acquires, on a server that keeps it (appendonly yes, appendfsync always); a random value has no order.",
-			"":      "Take the token from the service's own replicated counter or log index, never from a clock or a random source.",
+			"etcd":     "Use the CreateRevision of the lock key, one session per holder, and restore snapshots with --bump-revision and --mark-compacted.",
+			"postgres": "Draw the token with nextval in the statement that takes the lease, where the row is locked (not in the VALUES of an INSERT that may wait), from a sequence with CACHE 1 and NO CYCLE beside a logged table; an advisory lock has no token at all. An asynchronous standby that is promoted can hand out numbers again: synchronous_standby_names.",
+			"redis":    "Mint the token with INCR in the Lua script that acquires, on a server that keeps it (appendonly yes, appendfsync always); a random value has no order.",
+			"":         "Take the token from the service's own replicated counter or log index, never from a clock or a random source.",
 		},
 		Judge: judgeTokens,
 	}

@@ -17,8 +17,9 @@ func wallClockIndependent() Item {
 		Probes:   []string{jumpServer, clockDrift, jumpHolder},
 		Beside:   []string{inspect},
 		Fix: map[string]string{
-			"redis": "Redis expires keys by the server's wall clock: keep the servers' clocks together, slew them (chrony with makestep off) and never step them, or move the lock to a service whose leases run on monotonic time.",
-			"":      "Use a service whose leases run on monotonic time, and measure the holder's lease with its monotonic clock.",
+			"postgres": "now() and clock_timestamp() are the server's wall clock, and SQL has no other: slew it (chrony with makestep off), never step it. An advisory lock depends on no clock.",
+			"redis":    "Redis expires keys by the server's wall clock: keep the servers' clocks together, slew them (chrony with makestep off) and never step them, or move the lock to a service whose leases run on monotonic time.",
+			"":         "Use a service whose leases run on monotonic time, and measure the holder's lease with its monotonic clock.",
 		},
 		Judge: judgeWallClock,
 	}

@@ -56,6 +56,10 @@ type Options struct {
 	// OwnerCheck: an ok release proves that the lock was still held (the client
 	// declares owner-check).
 	OwnerCheck bool
+	// SessionBound: a hold without a lease is a connection, and ends when the service
+	// learns that it is gone, of which there is no event: after its grant nothing is
+	// certain but by a later proof (the client declares session-bound).
+	SessionBound bool
 }
 
 // after is at+d, without overflow.

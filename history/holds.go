@@ -65,7 +65,7 @@ func (s *scan) partyOf(name, key string) *party {
 	p := a.parties[key]
 	if p == nil {
 		p = &party{
-			id: int32(len(s.all)), actor: name, key: key, owner: s.o.OwnerCheck,
+			id: int32(len(s.all)), actor: name, key: key, owner: s.o.OwnerCheck, session: s.o.SessionBound,
 			ttl: unknownTTL, doubt: Forever, lastEnd: -Forever, released: -Forever,
 			emit: func(h Hold) { s.holds = append(s.holds, h) },
 		}

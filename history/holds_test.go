@@ -141,3 +141,30 @@ func FuzzChecks(f *testing.F) {
 		}
 	})
 }
+
+// TestSessionBound: without a lease nobody knows when the service lets go of a session,
+// so that a later grant to another party is none too many; unless the first one proves
+// by an ok release that it held all the time.
+func TestSessionBound(t *testing.T) {
+	var killed script
+	killed.acquire(1, 2, "a", Token{ID: "x"}, 0)
+	killed.add(3, Event{Actor: "a", Op: OpKill, Type: OK, Trial: 1})
+	killed.acquire(4, 5, "b", Token{ID: "y"}, 0)
+	var released script
+	released.acquire(1, 2, "a", Token{ID: "x"}, 0)
+	released.acquire(4, 5, "b", Token{ID: "y"}, 0)
+	released.release(6, 7, "a", OK, "")
+	for name, c := range map[string]struct {
+		events        []Event
+		leased, bound int
+	}{
+		"killed": {killed.events, 1, 0}, "released": {released.events, 1, 1},
+	} {
+		if n := len(DoubleGrants(c.events, Options{OwnerCheck: true})); n != c.leased {
+			t.Errorf("%s: %d double grants of a lock without an end, want %d", name, n, c.leased)
+		}
+		if n := len(DoubleGrants(c.events, Options{OwnerCheck: true, SessionBound: true})); n != c.bound {
+			t.Errorf("%s: %d double grants of a lock bound to a session, want %d", name, n, c.bound)
+		}
+	}
+}

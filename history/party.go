@@ -20,7 +20,9 @@ type party struct {
 	actor string
 	key   string
 	owner bool // an ok release is a proof
-	emit  func(Hold)
+	// session: without a lease, nothing says how long a hold lasts.
+	session bool
+	emit    func(Hold)
 
 	open             bool // cur is not over yet
 	cur              Hold
@@ -68,14 +70,14 @@ func (p *party) begin(call time.Duration, done *Event) {
 		p.cur.Token = done.Grant.Token
 	}
 	if done.Op == OpAcquire {
-		p.ttl = granted(done)
+		p.ttl = p.granted(done)
 	}
 	p.call, p.answer = call, done.At
 	p.lease, p.leaseFrom = p.leaseEnd(call, done), call
 }
 
-func granted(acquired *Event) time.Duration {
-	if acquired.Grant == nil {
+func (p *party) granted(acquired *Event) time.Duration {
+	if acquired.Grant == nil || p.session && acquired.Grant.TTL == 0 {
 		return unknownTTL
 	}
 	return acquired.Grant.TTL
@@ -87,7 +89,7 @@ func (p *party) leaseEnd(call time.Duration, done *Event) time.Duration {
 	ttl := p.ttl
 	switch {
 	case done.Op == OpAcquire:
-		ttl = granted(done)
+		ttl = p.granted(done)
 	case done.Grant != nil && done.Grant.TTL > 0:
 		ttl = done.Grant.TTL
 	}

@@ -50,7 +50,7 @@ type TLS struct {
 type Grant struct {
 	Key   string
 	Token history.Token
-	TTL   time.Duration // as granted
+	TTL   time.Duration // as granted; 0: there is no lease, see SessionBound
 }
 
 // Capability is something a client can do beyond acquire and release.
@@ -70,6 +70,10 @@ const (
 	OwnerCheck Capability = "owner-check"
 	// Observe: the client can ask the service who holds a key.
 	Observe Capability = "observe"
+	// SessionBound: a hold has no lease, and the TTL of its grant is 0. It lasts for as
+	// long as the service sees the client's connection: closing the client ends it, and
+	// one that is paused or cut off holds it until the service finds out.
+	SessionBound Capability = "session-bound"
 	// Inspect: the client can describe the deployment.
 	Inspect Capability = "inspect"
 )
@@ -88,8 +92,8 @@ type Client interface {
 	Release(ctx context.Context, g Grant) error
 	// Capabilities of this client, constant over its life.
 	Capabilities() []Capability
-	// Close ends the client without releasing anything that is held, and is
-	// safe to call twice.
+	// Close ends the client without releasing anything that is held, except where
+	// the hold is the connection (SessionBound), and is safe to call twice.
 	Close() error
 }
 

@@ -188,6 +188,9 @@ func (p *party) attempt(ctx context.Context, wait, limit time.Duration) clients.
 	}, e)
 	if done.Grant != nil {
 		p.hold = *done.Grant
+		if p.hold.TTL == 0 {
+			p.hold.TTL = p.t.TTL // there is no lease; a script still has to know how long it waits
+		}
 	}
 	return reply
 }

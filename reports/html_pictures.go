@@ -12,12 +12,13 @@ import (
 // pictures draws from the histories of a run.
 type pictures struct {
 	run   record.Run
-	owner bool
+	holds swimlane.Options
 }
 
 func newPictures(run record.Run) pictures {
-	// locks.OwnerCheck, which a report may not import.
-	return pictures{run: run, owner: run.Manifest.Subject.Can("owner-check")}
+	// Capabilities of package locks, which a report may not import.
+	can := run.Manifest.Subject.Can
+	return pictures{run: run, holds: swimlane.Options{OwnerCheck: can("owner-check"), SessionBound: can("session-bound")}}
 }
 
 // scene is a stretch of one trial: the events that a finding cites, and the picture
@@ -69,7 +70,9 @@ func (p pictures) scenes(f checklist.Finding) (scenes []scene, seen []string) {
 
 func (p pictures) draw(probe string, trial, from, to int) swimlane.Diagram {
 	events := history.Trial(p.run.Histories[probe], trial)
-	return swimlane.New(events, swimlane.Options{OwnerCheck: p.owner, From: from, To: to})
+	o := p.holds
+	o.From, o.To = from, to
+	return swimlane.New(events, o)
 }
 
 // htmlProbe is every trial of a probe.

@@ -4,10 +4,11 @@ package all
 import (
 	"github.com/lockaudit/lockaudit/locks"
 	"github.com/lockaudit/lockaudit/locks/etcd"
+	"github.com/lockaudit/lockaudit/locks/postgres"
 	"github.com/lockaudit/lockaudit/locks/redis"
 )
 
 // Drivers returns one driver of each backend.
 func Drivers() []locks.Driver {
-	return []locks.Driver{etcd.Driver{}, redis.Driver{}}
+	return []locks.Driver{etcd.Driver{}, postgres.Driver{}, redis.Driver{}}
 }

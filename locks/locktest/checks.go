@@ -86,6 +86,9 @@ func ttlHonoured(ctx context.Context, b *bench) error {
 	if err != nil {
 		return fmt.Errorf("acquire: %w", err)
 	}
+	if can(x, locks.SessionBound) {
+		return boundToSession(ctx, b, x, y, g)
+	}
 	if g.TTL < b.ttl || g.TTL > b.ttl+5*time.Second {
 		return fmt.Errorf("granted TTL is %s, asked for %s", g.TTL, b.ttl)
 	}
@@ -105,6 +108,26 @@ func ttlHonoured(ctx context.Context, b *bench) error {
 		return fmt.Errorf("the lock was granted again %s after it was granted for %s", held, g.TTL)
 	}
 	return nil
+}
+
+// boundToSession: a hold without a lease outlasts the one that was asked for, and not
+// its client.
+func boundToSession(ctx context.Context, b *bench, x, y locks.Client, g locks.Grant) error {
+	if g.TTL != 0 {
+		return fmt.Errorf("granted TTL is %s, and the client declares that there is no lease", g.TTL)
+	}
+	for end := time.Now().Add(b.ttl + b.ttl/2); time.Now().Before(end); {
+		if _, err := y.Acquire(ctx, g.Key, b.ttl, b.ttl/4); !errors.Is(err, locks.ErrHeld) {
+			return fmt.Errorf("acquire a lock that is held without a lease: got %v, want held", err)
+		}
+	}
+	if err := x.Close(); err != nil {
+		return fmt.Errorf("close: %w", err)
+	}
+	return until(ctx, "acquire after the holder's close", 20*time.Second, func() (bool, error) {
+		_, err := y.Acquire(ctx, g.Key, b.ttl, 0)
+		return err == nil, err
+	})
 }
 
 func renewExtends(ctx context.Context, b *bench) error {
@@ -176,8 +199,8 @@ func afterExpiry(ctx context.Context, b *bench) error {
 	if err != nil {
 		return fmt.Errorf("acquire: %w", err)
 	}
-	if can(x, locks.AutoRenew) {
-		// The lease of a client that renews ends only when it cannot reach anybody.
+	if can(x, locks.AutoRenew) || can(x, locks.SessionBound) {
+		// Such a hold ends only when its client cannot reach anybody.
 		if err := b.outage(ctx, x, g); err != nil {
 			return err
 		}

@@ -134,6 +134,17 @@ func TestSuiteFailsBrokenDrivers(t *testing.T) {
 			g.TTL = 0
 			return g, err
 		}}, "granted TTL is"},
+		{"granted TTL is reported and honoured", broken{caps: []locks.Capability{locks.SessionBound}}, "declares that there is no lease"},
+		{"granted TTL is reported and honoured", broken{caps: []locks.Capability{locks.SessionBound}, acquire: func(ctx context.Context, c locks.Client, key string, ttl, wait time.Duration) (locks.Grant, error) {
+			g, err := c.Acquire(ctx, key, ttl, wait) // it has a lease all the same
+			g.TTL = 0
+			return g, err
+		}}, "held without a lease"},
+		{"granted TTL is reported and honoured", broken{caps: []locks.Capability{locks.SessionBound}, acquire: func(ctx context.Context, c locks.Client, key string, _, wait time.Duration) (locks.Grant, error) {
+			g, err := c.Acquire(ctx, key, time.Hour, wait) // and outlives its client
+			g.TTL = 0
+			return g, err
+		}}, "after the holder's close"},
 		{"renew extends the lease", broken{renew: func(_ context.Context, _ locks.Client, g locks.Grant) (time.Duration, error) {
 			return g.TTL, nil
 		}}, "acquire a renewed lock"},

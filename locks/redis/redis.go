@@ -14,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
-	mathrand "math/rand/v2"
 	"sync"
 	"time"
 
@@ -78,39 +77,22 @@ var renewOwn = redis.NewScript(`
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])`)
 
-// Between two attempts of an acquire that waits: redlock's usual 200 ms would
-// hide a lock that is free for a moment, so a little less, with jitter against
-// clients in step.
-const (
-	retryLeast  = 20 * time.Millisecond
-	retryJitter = 30 * time.Millisecond
-)
-
 // Acquire implements locks.Client.
-func (c *client) Acquire(ctx context.Context, key string, ttl, wait time.Duration) (locks.Grant, error) {
+func (c *client) Acquire(ctx context.Context, key string, ttl, wait time.Duration) (g locks.Grant, err error) {
 	if key == "" || ttl < time.Millisecond {
 		return locks.Grant{}, fmt.Errorf("acquire %q for %s: key must be set and ttl at least 1ms: %w", key, ttl, locks.ErrRefused)
 	}
-	deadline := time.Now().Add(wait)
-	for {
-		g, err := c.attempt(ctx, key, ttl)
-		if err == nil {
-			c.mu.Lock()
-			c.holds[key] = g.Token.ID
-			c.mu.Unlock()
-			return g, nil
-		}
-		pause := retryLeast + mathrand.N(retryJitter)
-		if !errors.Is(err, locks.ErrHeld) || time.Now().Add(pause).After(deadline) {
-			return locks.Grant{}, fmt.Errorf("acquire %s: %w", key, err)
-		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			// The latest attempt was definite, and there is no other.
-			return locks.Grant{}, fmt.Errorf("acquire %s: %w: %w", key, locks.ErrHeld, ctx.Err())
-		}
+	err = locks.Retry(ctx, wait, func() error {
+		g, err = c.attempt(ctx, key, ttl)
+		return err
+	})
+	if err != nil {
+		return locks.Grant{}, fmt.Errorf("acquire %s: %w", key, err)
 	}
+	c.mu.Lock()
+	c.holds[key] = g.Token.ID
+	c.mu.Unlock()
+	return g, nil
 }
 
 // attempt has a value of its own, so that a late success of an earlier one cannot

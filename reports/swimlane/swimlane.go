@@ -21,8 +21,8 @@ const maxMoments = 40
 
 // Options say what to draw.
 type Options struct {
-	// OwnerCheck as in history.Options.
-	OwnerCheck bool
+	// OwnerCheck and SessionBound as in history.Options.
+	OwnerCheck, SessionBound bool
 	// From and To cut the picture to the moments between these events, both
 	// included; 0: from the start, to the end.
 	From, To int
@@ -45,7 +45,7 @@ func (d Diagram) Empty() bool { return len(d.Moments) == 0 }
 
 // New lays out the events of one trial.
 func New(events []history.Event, o Options) Diagram {
-	s := scene{events: events, holds: history.Holds(events, history.Options{OwnerCheck: o.OwnerCheck})}
+	s := scene{events: events, holds: history.Holds(events, history.Options{OwnerCheck: o.OwnerCheck, SessionBound: o.SessionBound})}
 	s.lanes = lanesOf(events)
 	s.read()
 	s.cut(o)

@@ -35,7 +35,9 @@ const readyLimit = 2 * time.Minute
 // killed; the pipe on stdin, for a child that heeds it, does so too.
 func start(tb testing.TB, cmd *exec.Cmd) (*Server, io.Reader) {
 	tb.Helper()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	}
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		tb.Fatal(err)
