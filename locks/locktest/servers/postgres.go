@@ -17,6 +17,9 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sys/unix"
+
+	"github.com/lockaudit/lockaudit/conformance"
 )
 
 // PostgresUser and PostgresPassword are the superuser of every test server.
@@ -88,36 +91,27 @@ func (p PostgresTemplate) StartIn(tb testing.TB, dir string, settings ...string)
 	if err := os.Chmod(dir, 0o700); err != nil {
 		tb.Fatal(err)
 	}
-	var why error
-	for range 5 { // another process may take the port between choice and use
-		port, err := freePort()
-		if err != nil {
-			tb.Fatal(err)
-		}
-		argv := []string{"-D", dir, "-p", port, "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "shared_buffers=16MB"}
-		for _, s := range settings {
-			argv = append(argv, "-c", s)
-		}
-		cmd := exec.Command(filepath.Join(p.bin, "postgres"), argv...)
-		log, err := os.Create(dir + ".log")
-		if err != nil {
-			tb.Fatal(err)
-		}
-		cmd.Stderr, cmd.SysProcAttr = log, asUser()
-		s, _ := start(tb, cmd)
-		_ = log.Close()
-		server := &Postgres{Server: s, Dir: dir}
-		tb.Cleanup(server.Kill)
-		s.Endpoint = net.JoinHostPort("127.0.0.1", port)
-		if why = awaitLogin(s.Endpoint); why == nil {
-			return server
-		}
-		server.Kill()
-		said, _ := os.ReadFile(dir + ".log")
-		tb.Logf("start postgres: %v\n%s", why, said)
+	port := strconv.Itoa(conformance.Port(tb))
+	argv := []string{"-D", dir, "-p", port, "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "shared_buffers=16MB"}
+	for _, s := range settings {
+		argv = append(argv, "-c", s)
 	}
-	tb.Fatalf("start postgres: no attempt succeeded: %v", why)
-	return nil
+	cmd := exec.Command(filepath.Join(p.bin, "postgres"), argv...)
+	log, err := os.Create(dir + ".log")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer log.Close()
+	cmd.Stderr, cmd.SysProcAttr = log, asUser()
+	s, _ := start(tb, cmd)
+	server := &Postgres{Server: s, Dir: dir}
+	tb.Cleanup(server.Kill)
+	s.Endpoint = net.JoinHostPort("127.0.0.1", port)
+	if err := awaitLogin(s.Endpoint); err != nil {
+		said, _ := os.ReadFile(dir + ".log")
+		tb.Fatalf("start postgres: %v\n%s", err, said)
+	}
+	return server
 }
 
 // Copy takes a copy of a running server that starts as its standby.
@@ -139,7 +133,7 @@ func (p PostgresTemplate) Copy(tb testing.TB, s *Postgres) (dir string) {
 
 // awaitLogin waits until the server lets us in.
 func awaitLogin(addr string) error {
-	deadline := time.Now().Add(readyLimit / 3)
+	deadline := time.Now().Add(readyLimit)
 	err := errors.New("never tried")
 	for time.Now().Before(deadline) {
 		if err = login(addr); err == nil {
@@ -192,12 +186,23 @@ func (s *Postgres) backends() (pids []int) {
 
 // signal reaches the postmaster first, so that no further backend appears.
 func (s *Postgres) signal(sig syscall.Signal) error {
-	if err := s.cmd.Process.Signal(sig); err != nil {
+	var err error
+	if sig == syscall.SIGSTOP {
+		err = s.Server.Stop()
+	} else {
+		err = s.cmd.Process.Signal(sig)
+	}
+	if err != nil {
 		return err
 	}
 	for _, pid := range s.backends() {
 		if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return fmt.Errorf("signal backend %d: %w", pid, err)
+		}
+		if sig == syscall.SIGSTOP {
+			if err := awaitStopped(pid); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -209,15 +214,23 @@ func (s *Postgres) Stop() error { return s.signal(syscall.SIGSTOP) }
 // Resume ends Stop.
 func (s *Postgres) Resume() error { return s.signal(syscall.SIGCONT) }
 
-// Kill ends all of the server as the crash of its machine does, and waits until the
-// postmaster is gone.
+// Kill ends all of the server as the crash of its machine does, and waits until it is
+// gone: no other can start in its directory before.
 func (s *Postgres) Kill() {
 	s.dead.Do(func() {
 		// Stopped, the postmaster collects nobody: a pid that was read stays its child's.
 		_ = s.Stop()
+		var gone []unix.PollFd
 		for _, pid := range s.backends() {
+			if fd, err := unix.PidfdOpen(pid, 0); err == nil {
+				defer unix.Close(fd)
+				gone = append(gone, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
+			}
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 		s.Server.Kill()
+		for i := range gone {
+			_, _ = unix.Poll(gone[i:i+1], int(readyLimit.Milliseconds()))
+		}
 	})
 }

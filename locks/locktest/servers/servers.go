@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -67,7 +68,38 @@ func (s *Server) Kill() {
 func (s *Server) PID() int { return s.cmd.Process.Pid }
 
 // Stop suspends the server: connections stay up and nothing is answered.
-func (s *Server) Stop() error { return s.cmd.Process.Signal(syscall.SIGSTOP) }
+func (s *Server) Stop() error {
+	if err := s.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	return awaitStopped(s.PID())
+}
+
+// awaitStopped waits until a process that was sent SIGSTOP has stopped: each thread
+// does so when it comes by, and could still answer before.
+func awaitStopped(pid int) error {
+	for deadline := time.Now().Add(readyLimit / 3); ; time.Sleep(time.Millisecond) {
+		running := 0
+		tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		if err != nil {
+			return err
+		}
+		for _, task := range tasks {
+			b, _ := os.ReadFile(task) // gone: it does not run
+			// The state follows the command, which is in parentheses and may hold any.
+			_, state, _ := strings.Cut(string(b[strings.LastIndexByte(string(b), ')')+1:]), " ")
+			if state != "" && !strings.ContainsRune("TtZX", rune(state[0])) {
+				running++
+			}
+		}
+		switch {
+		case running == 0:
+			return nil
+		case time.Now().After(deadline):
+			return fmt.Errorf("stop process %d: %d threads still run", pid, running)
+		}
+	}
+}
 
 // Resume ends Stop.
 func (s *Server) Resume() error { return s.cmd.Process.Signal(syscall.SIGCONT) }
