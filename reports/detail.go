@@ -36,7 +36,7 @@ func (p *page) detail(f checklist.Finding) {
 	p.timeline(f.Evidence)
 	p.lines("  why    ", f.Why, nil)
 	p.lines("  fix    ", f.Fix, nil)
-	p.lines("  again  ", f.Reproduce, nil)
+	p.command("  again  ", f.Reproduce, nil)
 }
 
 // timeline prints the cited events. Times count from the start of the run, so

@@ -56,8 +56,17 @@ func Text(w io.Writer, r Report, o TextOptions) error {
 // lines writes wrapped text after a label; the following lines are indented to
 // where the first began. style may be nil.
 func (p *page) lines(label, text string, style func(string) string) {
+	p.indented(label, wrap(text, p.width-columns(label)), style)
+}
+
+// command writes one that can be copied.
+func (p *page) command(label, text string, style func(string) string) {
+	p.indented(label, wrapCommand(text, p.width-columns(label)), style)
+}
+
+func (p *page) indented(label string, lines []string, style func(string) string) {
 	indent := strings.Repeat(" ", columns(label))
-	for i, line := range wrap(text, p.width-columns(label)) {
+	for i, line := range lines {
 		if style != nil {
 			line = style(line)
 		}
@@ -81,7 +90,7 @@ func (p *page) residue(r Report) {
 	p.lines("", "A FAULT MAY STILL BE IN EFFECT. Remove it by hand now:", p.paint.red)
 	for _, left := range r.Residue {
 		p.lines("  node ", fmt.Sprintf("%s: %s (fault %s)", left.Node, left.What, left.Fault), nil)
-		p.lines("    run ", left.Remove, p.paint.bold)
+		p.command("    run ", left.Remove, p.paint.bold)
 	}
 	p.line(bar)
 	p.line("")

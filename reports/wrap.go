@@ -9,6 +9,33 @@ import (
 // wrap breaks text into lines of at most width columns, between words where it
 // can. Words longer than a line are cut.
 func wrap(text string, width int) []string {
+	return wrapWords(strings.Fields(oneLine(text)), width)
+}
+
+// wrapCommand breaks a command for a shell, in which it stays one command: a line
+// that goes on ends with a backslash, and neither what is quoted nor a flag and its
+// value are broken.
+func wrapCommand(command string, width int) []string {
+	var words []string
+	for _, word := range strings.Fields(oneLine(command)) {
+		last := len(words) - 1
+		if last >= 0 && (quoting(words[last]) || strings.HasPrefix(words[last], "--") && !strings.Contains(words[last], " ") && !strings.HasPrefix(word, "-")) {
+			words[last] += " " + word
+			continue
+		}
+		words = append(words, word)
+	}
+	lines := wrapWords(words, width-2)
+	for i := range lines[:len(lines)-1] {
+		lines[i] += ` \`
+	}
+	return lines
+}
+
+// quoting: a quotation is not closed yet. One of a quote is '\”.
+func quoting(s string) bool { return strings.Count(strings.ReplaceAll(s, `'\''`, ""), "'")%2 == 1 }
+
+func wrapWords(words []string, width int) []string {
 	width = max(width, 1)
 	var lines []string
 	line, used := "", 0
@@ -16,7 +43,7 @@ func wrap(text string, width int) []string {
 		lines = append(lines, line)
 		line, used = "", 0
 	}
-	for _, word := range strings.Fields(oneLine(text)) {
+	for _, word := range words {
 		n := twwidth.Width(word)
 		if used > 0 && used+1+n > width {
 			flush()
