@@ -134,7 +134,7 @@ func choose(p *plan.Plan, o Options) ([]probes.Probe, error) {
 	for _, name := range names {
 		probe, ok := probes.ByName(name)
 		if !ok {
-			return nil, fmt.Errorf("unknown probe %q: known are %s", name, strings.Join(Names(), ", "))
+			return nil, &UnknownProbe{Name: name, Near: plan.Nearest(name, Names()), Asked: o.Probes != nil}
 		}
 		if passive && !probe.Passive {
 			return nil, fmt.Errorf("probe %s is not passive", name)
@@ -142,6 +142,22 @@ func choose(p *plan.Plan, o Options) ([]probes.Probe, error) {
 		out = append(out, probe)
 	}
 	return out, nil
+}
+
+// UnknownProbe is a selection that names a probe which does not exist.
+type UnknownProbe struct {
+	Name string
+	// Near is what may have been meant; empty if nothing is near.
+	Near string
+	// Asked: it was not the plan that named it.
+	Asked bool
+}
+
+func (u *UnknownProbe) Error() string {
+	if u.Near != "" {
+		return fmt.Sprintf("unknown probe %q", u.Name)
+	}
+	return fmt.Sprintf("unknown probe %q: known are %s", u.Name, strings.Join(Names(), ", "))
 }
 
 // Names of all probes.

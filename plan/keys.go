@@ -76,7 +76,7 @@ func unknownKey(key *yaml.Node, fields map[string]reflect.Type) error {
 	}
 	slices.Sort(names)
 	out := &Error{Line: key.Line, Column: key.Column, Msg: fmt.Sprintf("unknown key %q", key.Value)}
-	if near := nearest(key.Value, names); near != "" {
+	if near := Nearest(key.Value, names); near != "" {
 		out.Hint = fmt.Sprintf("did you mean %q?", near)
 	} else {
 		out.Hint = "known here: " + strings.Join(names, ", ")

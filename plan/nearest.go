@@ -1,7 +1,7 @@
 package plan
 
-// nearest returns the candidate within two edits of word, or "".
-func nearest(word string, candidates []string) string {
+// Nearest returns the candidate within two edits of word, or "".
+func Nearest(word string, candidates []string) string {
 	best, bestDistance := "", 3
 	for _, c := range candidates {
 		if d := editDistance(word, c); d < bestDistance && d < len(word) {

@@ -170,7 +170,7 @@ func (s Safety) validate() error {
 			names = append(names, string(known))
 		}
 		e := &Error{Msg: fmt.Sprintf("safety.allow %q is unknown", o), Hint: "known are " + strings.Join(names, ", ")}
-		if near := nearest(string(o), names); near != "" {
+		if near := Nearest(string(o), names); near != "" {
 			e.Hint = fmt.Sprintf("did you mean %q?", near)
 		}
 		return e

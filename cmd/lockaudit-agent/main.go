@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"syscall"
 
 	"github.com/lockaudit/lockaudit/agent"
@@ -108,7 +109,7 @@ func run(ctx context.Context, args []string, in *os.File, out, log io.Writer) in
 	fs.DurationVar(&limits.For, "max-for", 0, "")
 	fs.IntVar(&limits.Faults, "max-faults", 0, "")
 	switch err := fs.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
+	case errors.Is(err, flag.ErrHelp), err == nil && slices.Contains([]string{"-h", "-help", "--help"}, fs.Arg(1)):
 		fmt.Fprint(out, usage)
 		return 0
 	case err != nil || limits.For < 0 || limits.Faults < 0 || fs.NArg() > 1 && !takesFlags(fs.Arg(0)):

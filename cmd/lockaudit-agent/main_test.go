@@ -101,6 +101,10 @@ func TestBinary(t *testing.T) {
 		want   string
 	}{
 		{[]string{"--help"}, 0, "Examples:"},
+		{[]string{"connect", "--help"}, 0, "Examples:"},
+		{[]string{"list", "-h"}, 0, "Examples:"},
+		{[]string{"heal", "--help"}, 0, "Examples:"},
+		{[]string{"connect", "now"}, 64, "Usage:"},
 		{[]string{"version"}, 0, "v1.2.3"},
 		{[]string{"nonsense"}, 64, `unknown command "nonsense"`},
 		{[]string{"--nonsense"}, 64, "Usage:"},

@@ -43,11 +43,16 @@ func hintFor(err error) string {
 	var h hinted
 	var p *plan.Error
 	var u *audit.Unsafe
+	var unknown *audit.UnknownProbe
 	switch {
 	case errors.As(err, &h):
 		return h.hint
 	case errors.As(err, &p):
 		return p.Hint
+	case errors.As(err, &unknown) && unknown.Near != "":
+		return fmt.Sprintf("did you mean %q?", unknown.Near)
+	case errors.As(err, &unknown):
+		return "lockaudit plan PLAN says what each probe does"
 	case errors.As(err, &u) && u.Override != "":
 		return fmt.Sprintf("lockaudit plan prints what an audit would do; if that is acceptable, add safety: {allow: [%s]} to the plan", u.Override)
 	case errors.Is(err, audit.ErrUnsafe):
@@ -101,4 +106,11 @@ func usage(format string, args ...any) error {
 	return exit{exitUsage, fmt.Errorf(format, args...)}
 }
 
-func couldNotRun(err error) error { return exit{exitCouldNotRun, err} }
+// couldNotRun is 3, but for what only the command line can have got wrong.
+func couldNotRun(err error) error {
+	var unknown *audit.UnknownProbe
+	if errors.As(err, &unknown) && unknown.Asked {
+		return exit{exitUsage, err}
+	}
+	return exit{exitCouldNotRun, err}
+}

@@ -64,6 +64,30 @@ func (f *injectFlags) bind(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&f.json, "json", false, "print the prepared fault and its end as JSON lines")
 }
 
+// checkFor refuses what is no deadline.
+func (f *injectFlags) checkFor(cmd *cobra.Command) error {
+	switch {
+	case f.duration > 0:
+		return nil
+	case cmd.Flags().Changed("for"):
+		return usage("--for %s is not above zero: it is how long the fault lasts, as in --for 30s", f.duration)
+	}
+	return usage("--for is missing: every fault needs a deadline, as in --for 30s")
+}
+
+// spec is the order for a fault. check says of the kind what values mean nothing, so
+// that no agent is started for those; what an agent must refuse is the agent's to say.
+func (f *injectFlags) spec(kind string, params any, check func([]byte) error) (inject.Spec, error) {
+	b, err := json.Marshal(params)
+	if err != nil { // a share that is no number
+		return inject.Spec{}, usage("encode %s: %v", kind, err)
+	}
+	if err := check(b); err != nil && !errors.Is(err, inject.ErrRefused) && !errors.Is(err, inject.ErrUnsupported) {
+		return inject.Spec{}, exit{exitUsage, err}
+	}
+	return inject.Spec{Kind: kind, For: f.duration, Params: b}, nil
+}
+
 func injectByHand(cmd *cobra.Command, spec inject.Spec, f injectFlags) error {
 	conn, err := f.dial(cmd.Context())
 	if err != nil {

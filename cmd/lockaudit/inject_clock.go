@@ -1,13 +1,11 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 
-	"github.com/lockaudit/lockaudit/inject"
 	"github.com/lockaudit/lockaudit/inject/clock"
 	"github.com/spf13/cobra"
 )
@@ -60,15 +58,15 @@ by --allow-node-clock. docs/faults/clock-node.md has it all.
 			if p.Offset == 0 && p.DriftPPM == 0 {
 				return usage("--offset or --drift is missing, as in --offset +30s or --drift 200ppm")
 			}
-			if f.duration <= 0 {
-				return usage("--for is missing: every fault needs a deadline, as in --for 30s")
+			if err := f.checkFor(cmd); err != nil {
+				return err
 			}
 			p.Tree = &tree
-			params, err := json.Marshal(p)
+			spec, err := f.spec(clock.Kind, p, clock.Check)
 			if err != nil {
-				return couldNotRun(err)
+				return err
 			}
-			return injectByHand(cmd, inject.Spec{Kind: clock.Kind, For: f.duration, Params: params}, f)
+			return injectByHand(cmd, spec, f)
 		},
 	}
 	cmd.Flags().DurationVar(&p.Offset, "offset", 0, "how far ahead the clock is to be, as in +30s; behind: -5m")

@@ -1,9 +1,6 @@
 package main
 
 import (
-	"encoding/json"
-
-	"github.com/lockaudit/lockaudit/inject"
 	"github.com/lockaudit/lockaudit/inject/clock"
 	"github.com/lockaudit/lockaudit/inject/nodeclock"
 	"github.com/spf13/cobra"
@@ -22,15 +19,16 @@ func injectNodeClock(cmd *cobra.Command, s clock.Skew, drift string, allow bool,
 		return usage("--drift: %v", err)
 	case s.Offset == 0 && ppm == 0:
 		return usage("--offset or --drift is missing, as in --offset +30s or --drift 200ppm")
-	case f.duration <= 0:
-		return usage("--for is missing: every fault needs a deadline, as in --for 30s")
 	case !allow:
 		return usage("--node disturbs the clock of this machine for everybody on it; say --allow-node-clock too")
 	}
-	params, err := json.Marshal(nodeclock.Params{Offset: s.Offset, Drift: ppm, Strobe: s.Strobe})
+	if err := f.checkFor(cmd); err != nil {
+		return err
+	}
+	spec, err := f.spec(nodeclock.Kind, nodeclock.Params{Offset: s.Offset, Drift: ppm, Strobe: s.Strobe}, nodeclock.Check)
 	if err != nil {
-		return couldNotRun(err)
+		return err
 	}
 	f.allow = []string{"--allow-node-clock"}
-	return injectByHand(cmd, inject.Spec{Kind: nodeclock.Kind, For: f.duration, Params: params}, f)
+	return injectByHand(cmd, spec, f)
 }

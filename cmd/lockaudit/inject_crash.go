@@ -43,8 +43,8 @@ server should be known: a supervisor that is not systemd may start a second one.
 			if err != nil {
 				return err
 			}
-			if f.duration <= 0 {
-				return usage("--for is missing: every fault needs a deadline, as in --for 30s")
+			if err := f.checkFor(cmd); err != nil {
+				return err
 			}
 			if p.DownFor < 0 || p.DownFor > f.duration {
 				return usage("--down-for is longer than --for, the time after which the server is started at the latest")

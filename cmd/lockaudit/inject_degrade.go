@@ -1,12 +1,10 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
 
-	"github.com/lockaudit/lockaudit/inject"
 	"github.com/lockaudit/lockaudit/inject/degrade"
 	"github.com/spf13/cobra"
 )
@@ -40,8 +38,8 @@ lost. The SSH connection by which it runs is left as it is, and so is what
 			if len(p.Peers) == 0 {
 				return usage("--peer is missing: an address or network, as in --peer 10.0.0.1")
 			}
-			if f.duration <= 0 {
-				return usage("--for is missing: every fault needs a deadline, as in --for 30s")
+			if err := f.checkFor(cmd); err != nil {
+				return err
 			}
 			if pid < 0 || pid > 0 && p.Netns.Path != "" {
 				return usage("--pid is not a process id, or --netns is given too")
@@ -51,11 +49,11 @@ lost. The SSH connection by which it runs is left as it is, and so is what
 				return usage("%v", err)
 			}
 			p.Netns.Of.PID = pid
-			params, err := json.Marshal(p)
+			spec, err := f.spec(degrade.Kind, p, degrade.Check)
 			if err != nil {
-				return couldNotRun(err)
+				return err
 			}
-			return injectByHand(cmd, inject.Spec{Kind: degrade.Kind, For: f.duration, Params: params}, f)
+			return injectByHand(cmd, spec, f)
 		},
 	}
 	cmd.Flags().StringArrayVar(&p.Peers, "peer", nil, "an address or network; repeatable")

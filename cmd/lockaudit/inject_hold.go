@@ -1,19 +1,12 @@
 package main
 
 import (
-	"encoding/json"
-
-	"github.com/lockaudit/lockaudit/inject"
 	"github.com/lockaudit/lockaudit/inject/hold"
-	"github.com/lockaudit/lockaudit/inject/partition"
-	"github.com/lockaudit/lockaudit/inject/target"
 	"github.com/spf13/cobra"
 )
 
 func injectHoldCommand() *cobra.Command {
-	var p partition.Params
-	var whose target.Selector
-	var only bool
+	var n networkFlags
 	var f injectFlags
 	cmd := &cobra.Command{
 		Use:   "hold --peer ADDRESS... --for DURATION",
@@ -31,29 +24,9 @@ lost as on a bad line, and TCP sends it again.
   lockaudit inject hold --peer 10.0.0.21 --unit billing --only --for 15s
   lockaudit inject hold --peer 10.0.0.21 --for 15s --dry-run   what would be touched?`,
 		Args: exactly(0, "no arguments, only flags"),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if len(p.Peers) == 0 {
-				return usage("--peer is missing: an address or network, as in --peer 10.0.0.1")
-			}
-			if f.duration <= 0 {
-				return usage("--for is missing: every fault needs a deadline, as in --for 30s")
-			}
-			if err := aim(&p, whose, only); err != nil {
-				return usage("%v", err)
-			}
-			params, err := json.Marshal(p)
-			if err != nil {
-				return couldNotRun(err)
-			}
-			return injectByHand(cmd, inject.Spec{Kind: hold.Kind, For: f.duration, Params: params}, f)
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return n.inject(cmd, hold.Kind, f) },
 	}
-	cmd.Flags().StringArrayVar(&p.Peers, "peer", nil, "an address or network; repeatable")
-	cmd.Flags().IntSliceVar(&p.Ports, "port", nil, "only packets with this port at either end; repeatable")
-	cmd.Flags().StringVar(&p.Proto, "proto", "", "only tcp, or only udp")
-	cmd.Flags().StringArrayVar(&p.Protect, "protect", nil, "an address and port that is let through; repeatable")
-	cmd.Flags().StringVar(&p.Netns.Path, "netns", "", "the network namespace, as a path; the default is the agent's")
-	bindWhose(cmd, &whose, &only)
+	n.bind(cmd, "keep back from", "is let through")
 	f.bind(cmd)
 	return cmd
 }

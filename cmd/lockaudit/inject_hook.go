@@ -44,8 +44,8 @@ With a NAME and --plan it is a hook of the plan, on the node that the plan says.
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if f.duration <= 0 {
-				return usage("--for is missing: every fault needs a deadline, as in --for 30s")
+			if err := f.checkFor(cmd); err != nil {
+				return err
 			}
 			switch {
 			case (len(args) == 1) != (path != ""):

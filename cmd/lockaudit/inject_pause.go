@@ -1,9 +1,6 @@
 package main
 
 import (
-	"encoding/json"
-
-	"github.com/lockaudit/lockaudit/inject"
 	"github.com/lockaudit/lockaudit/inject/pause"
 	"github.com/spf13/cobra"
 )
@@ -45,8 +42,8 @@ With --period and --duty it stutters: stopped for that share of every period.
 			if err != nil {
 				return err
 			}
-			if f.duration <= 0 {
-				return usage("--for is missing: every fault needs a deadline, as in --for 30s")
+			if err := f.checkFor(cmd); err != nil {
+				return err
 			}
 			if (p.Period != 0) != (p.Duty != 0) {
 				return usage("a stutter needs both --period and --duty, as in --period 100ms --duty 0.8")
@@ -55,11 +52,11 @@ With --period and --duty it stutters: stopped for that share of every period.
 			if p.Method != pause.MethodFreezer || cmd.Flags().Changed("tree") {
 				p.Tree = &tree
 			}
-			params, err := json.Marshal(p)
-			if err != nil { // a share that is no number
-				return usage("--duty: %v", err)
+			spec, err := f.spec(pause.Kind, p, pause.Check)
+			if err != nil {
+				return err
 			}
-			return injectByHand(cmd, inject.Spec{Kind: pause.Kind, For: f.duration, Params: params}, f)
+			return injectByHand(cmd, spec, f)
 		},
 	}
 	target.bind(cmd, "")

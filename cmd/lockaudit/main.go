@@ -76,6 +76,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if errors.As(err, &e) && e.err == nil {
 		return e.status // the command has said everything itself
 	}
+	if e.status == exitUsage && hintFor(e.err) == "" {
+		e.err = hinted{e.err, "see " + cmd.CommandPath() + " --help"}
+	}
 	if e.status == 0 { // cobra's own complaints about flags and commands
 		e = exit{exitUsage, complaint(cmd, err)}
 	}

@@ -42,6 +42,12 @@ const (
 	minStrobe = 10 * time.Millisecond
 )
 
+// Check says what is wrong with params, as far as that can be told on any machine.
+func Check(b []byte) error {
+	_, err := decodeParams(b, time.Now())
+	return err
+}
+
 func decodeParams(b []byte, now time.Time) (Params, error) {
 	var p Params
 	if err := inject.DecodeStrict(b, &p); err != nil {

@@ -64,6 +64,12 @@ type kept struct {
 	said  string
 }
 
+// Check says what is wrong with params, as far as that can be told on any machine.
+func Check(b []byte) error {
+	_, err := decodeParams(b)
+	return err
+}
+
 func decodeParams(b []byte) (order, error) {
 	var o order
 	if err := inject.DecodeStrict(b, &o.Params); err != nil {

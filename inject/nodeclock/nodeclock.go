@@ -56,6 +56,12 @@ func (p Params) String() string {
 	return fmt.Sprintf("a step of %+v and a rate error of %+g ppm", p.Offset, p.Drift)
 }
 
+// Check says what is wrong with params, as far as that can be told on any machine.
+func Check(b []byte) error {
+	_, err := decodeParams(b)
+	return err
+}
+
 func decodeParams(b []byte) (Params, error) {
 	var p Params
 	if err := inject.DecodeStrict(b, &p); err != nil {

@@ -91,6 +91,12 @@ func (c cut) what() string {
 // into one line of 1 MB.
 const maxParams = 400 << 10
 
+// Check says what is wrong with params, as far as that can be told on any machine.
+func Check(b []byte) error {
+	_, err := decodeParams(b)
+	return err
+}
+
 func decodeParams(b []byte) (cut, error) {
 	if len(b) > maxParams {
 		return cut{}, tooMany(fmt.Sprintf("%d kB of params", len(b)>>10))

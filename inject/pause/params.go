@@ -41,6 +41,12 @@ type Params struct {
 // shortest is the least that a stutter may stop or run: what stopping takes itself.
 const shortest = time.Millisecond
 
+// Check says what is wrong with params, as far as that can be told on any machine.
+func Check(b []byte) error {
+	_, err := decodeParams(b)
+	return err
+}
+
 func decodeParams(b []byte) (Params, error) {
 	var p Params
 	if err := inject.DecodeStrict(b, &p); err != nil {
