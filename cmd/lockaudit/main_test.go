@@ -55,6 +55,8 @@ func TestScripts(t *testing.T) {
 			"page":    startPage,
 			"address": freePort,
 			"shared":  sharedFolder,
+			"managed": startManaged,
+			"finding": wantFinding,
 		},
 	})
 }
