@@ -21,22 +21,6 @@ type since struct {
 	killed  uint64 // no earlier than this tick the server died; 0: not known
 }
 
-// alone writes down what a process without a socket is told from others by, and who
-// the others are.
-func (w *twin) alone(p inject.Process) (err error) {
-	if w.UID, w.Dir, w.Cgroup, err = placeOf(p.PID); err != nil {
-		return err
-	}
-	return processes(func(q inject.Process, _ inject.Stat) bool {
-		if exe, err := exeOf(q.PID); err == nil && exe == w.Exe && q != p {
-			if line, err := cmdlineOf(q.PID); err == nil && w.is(line, nil) {
-				w.Before = append(w.Before, q)
-			}
-		}
-		return true
-	})
-}
-
 // placeOf is a process's user, directory and control group.
 func placeOf(pid int) (uid uint32, dir, cgroup string, err error) {
 	var st unix.Stat_t
@@ -88,7 +72,7 @@ func (u undo) find(ctx context.Context, by since) (found *inject.Process, ready 
 	var alike []inject.Process
 	parents := map[int]int{}
 	err = processes(func(p inject.Process, s inject.Stat) bool {
-		if s.StartTime < w.Since || p == u.Server {
+		if s.StartTime < w.Since || s.StartTime == w.Since && len(w.Listens) == 0 || p == u.Server {
 			return true
 		}
 		if exe, err := exeOf(p.PID); err != nil || exe != w.Exe {
@@ -101,7 +85,7 @@ func (u undo) find(ctx context.Context, by since) (found *inject.Process, ready 
 			case !known:
 			case p.PID == by.standby:
 				found, ready = &p, true
-			case s.StartTime >= by.killed && !slices.Contains(w.Before, p) && u.samePlace(p):
+			case s.StartTime >= by.killed && u.samePlace(p):
 				alike, parents[p.PID] = append(alike, p), s.PPID
 			}
 			return !ready

@@ -26,15 +26,14 @@ type twin struct {
 	Cmdline   string `json:"cmdline"`
 	Rewritten bool   `json:"rewritten,omitempty"`
 	// Listens are the addresses on which it took connections, and Since is when that
-	// was seen, in clock ticks since boot: whatever is older is not a replacement.
+	// was seen, in clock ticks since boot: whatever is older is not a replacement, and
+	// of a server without a socket neither is what is just as old.
 	Listens []string `json:"listens,omitempty"`
 	Since   uint64   `json:"since"`
 	// What a server without a socket is known by as well.
 	UID    uint32 `json:"uid"`
 	Dir    string `json:"dir"`
 	Cgroup string `json:"cgroup,omitempty"`
-	// Before are the others with its program and command line: they never count.
-	Before []inject.Process `json:"before,omitempty"`
 }
 
 func newTwin(p inject.Process) (w twin, err error) {
@@ -56,12 +55,16 @@ func newTwin(p inject.Process) (w twin, err error) {
 		// In the middle of its execve, say: the name is there before the command line.
 		return w, fmt.Errorf("process %d shows no command line and listens on nothing, so nobody could know its replacement: %w", p.PID, inject.ErrUnsupported)
 	}
+	w.Since = ticksNow()
 	if len(w.Listens) == 0 {
-		if err := w.alone(p); err != nil {
+		if w.UID, w.Dir, w.Cgroup, err = placeOf(p.PID); err != nil {
 			return w, err
 		}
+		// The like of it that is started until then is told from a replacement by its tick.
+		for ticksNow() == w.Since {
+			time.Sleep(time.Millisecond)
+		}
 	}
-	w.Since = ticksNow()
 	return w, nil
 }
 

@@ -23,15 +23,17 @@ func unitSpec(unit string, down time.Duration) inject.Spec {
 func TestUnit(t *testing.T) {
 	systemdtest.Run(t, func(t *testing.T, m *systemdtest.Machine) {
 		for _, c := range []struct {
-			unit, restart string
-			down          time.Duration
+			unit, exec, restart string
+			down                time.Duration
 		}{
-			{"plain.service", "no", 0},
-			{"down.service", "no", 200 * time.Millisecond},
-			{"always.service", "always", 0},
-			{"limited.service", "no\n[Unit]\nStartLimitBurst=2\nStartLimitIntervalSec=1h", 0},
+			{"plain.service", "/bin/sleep 1000", "no", 0},
+			{"down.service", "/bin/sleep 1000", "no", 200 * time.Millisecond},
+			{"always.service", "/bin/sleep 1000", "always", 0},
+			{"limited.service", "/bin/sleep 1000", "no\n[Unit]\nStartLimitBurst=2\nStartLimitIntervalSec=1h", 0},
+			// Two that are alike, neither the other's child: systemd knows which is the server.
+			{"twins.service", "/bin/sh -c '(/bin/sleep 1000 &); exec /bin/sleep 1000'", "no", 0},
 		} {
-			old := m.Start(t, c.unit, "[Service]\nExecStart=/bin/sleep 1000\nRestart="+c.restart+"\n")
+			old := m.Start(t, c.unit, "[Service]\nExecStart="+c.exec+"\nRestart="+c.restart+"\n")
 			// Started is not yet executed.
 			await(t, "it sleeps", func() bool {
 				line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", old))
