@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/lockaudit/lockaudit/inject"
+
+	"golang.org/x/sys/unix"
 )
 
 // FailAt has Inject fail after a step.
@@ -31,6 +33,17 @@ func Off(p inject.Plan) (time.Duration, error) {
 	}
 	now, err := readClocks()
 	return time.Duration(now.Real - u.untouched(now)), err
+}
+
+// Synchronise is what an NTP client says to the kernel once it has set the clock.
+func Synchronise() error {
+	t, err := readTimex()
+	if err != nil {
+		return err
+	}
+	t.Status &^= unix.STA_UNSYNC
+	t.MaxError, t.EstError = 0, 0
+	return setStatus(t)
 }
 
 // StepBy, SetRate and State are what somebody else does and sees.

@@ -14,7 +14,7 @@ func tolerance(elapsed int64) int64 { return int64(10*time.Millisecond) + elapse
 // from the anchor at the rate that the kernel had.
 func (u undo) untouched(now sample) int64 {
 	elapsed := now.Raw - u.Anchor.Raw
-	return u.Anchor.Real + elapsed + int64(math.Round(float64(elapsed)*u.Timex.ppm()/1e6)) + (now.Asleep - u.Anchor.Asleep)
+	return u.Anchor.Real + elapsed + int64(math.Round(float64(elapsed)*u.Timex.ppm()/1e6)) + slept(u.Anchor, now)
 }
 
 // finding is what Revert makes of where the clock is.

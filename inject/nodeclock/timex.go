@@ -1,7 +1,6 @@
 package nodeclock
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -84,48 +83,6 @@ func stepBy(d time.Duration) error {
 		return fmt.Errorf("step the clock by %v: %w", d, err)
 	}
 	return nil
-}
-
-// sample is a reading of the clocks at one instant, in nanoseconds.
-type sample struct {
-	Real int64 `json:"real"`
-	Raw  int64 `json:"raw"`
-	// Asleep is how long the machine has been suspended since boot: CLOCK_REALTIME
-	// goes on meanwhile and CLOCK_MONOTONIC_RAW does not.
-	Asleep int64 `json:"asleep"`
-}
-
-// readings is of how many the closest is taken; an interrupt makes one wide.
-const readings = 25
-
-// readClocks reads the wall clock between two readings of the raw one.
-func readClocks() (sample, error) {
-	var best sample
-	width := int64(math.MaxInt64)
-	for range readings {
-		a, err1 := read(unix.CLOCK_MONOTONIC_RAW)
-		real, err2 := read(unix.CLOCK_REALTIME)
-		b, err3 := read(unix.CLOCK_MONOTONIC_RAW)
-		if err := errors.Join(err1, err2, err3); err != nil {
-			return sample{}, err
-		}
-		if b-a < width {
-			width, best = b-a, sample{Real: real, Raw: a + (b-a)/2}
-		}
-	}
-	// A second is far more than the two readings are apart, and less than any suspend.
-	mono, err1 := read(unix.CLOCK_MONOTONIC)
-	boot, err2 := read(unix.CLOCK_BOOTTIME)
-	best.Asleep = (boot - mono) / 1e6 * 1e6
-	return best, errors.Join(err1, err2)
-}
-
-func read(clock int32) (int64, error) {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(clock, &ts); err != nil {
-		return 0, fmt.Errorf("read clock %d: %w", clock, err)
-	}
-	return ts.Nano(), nil
 }
 
 // canSetTime looks for CAP_SYS_TIME, which a container's root does not have.

@@ -28,6 +28,8 @@ func TestVMClock(t *testing.T) {
 				{Name: "step", Test: step},
 				{Name: "drift", Test: drift},
 				{Name: "strobe", Test: strobed},
+				{Name: "strobe and an outside step", Test: strobeAndOutsideStep},
+				{Name: "hardware's clock", Test: unsynchronised},
 				{Name: "outside step", Test: outsideStep},
 				{Name: "outside rate", Test: outsideRate},
 				{Name: "failure at every step", Test: failureAtEveryStep},
@@ -168,34 +170,6 @@ func drift(t *testing.T) {
 		mustRevert(t, allowed(t), p)
 		asBefore(t, p, state, fmt.Sprintf("after a second revert of %+g ppm", ppm))
 	}
-}
-
-func strobed(t *testing.T) {
-	state := clockState(t)
-	f := allowed(t)
-	p := plan(t, f, nodeclock.Params{Offset: 30 * time.Second, Strobe: 50 * time.Millisecond})
-	mustInject(t, f, p)
-	seen := map[time.Duration]int{}
-	last := time.Duration(-1)
-	for end := time.Now().Add(20 * time.Second); seen[0] < 3 || seen[30*time.Second] < 3; {
-		if time.Now().After(end) {
-			t.Fatalf("the clock does not come and go: %v", seen)
-		}
-		if d := off(t, p).Round(time.Second); d != last {
-			seen[d]++
-			last = d
-		}
-	}
-	if len(seen) != 2 {
-		t.Errorf("the clock was elsewhere: %v", seen)
-	}
-	mustRevert(t, f, p)
-	asBefore(t, p, state, "after revert")
-	f = allowed(t)
-	mustInject(t, f, p)
-	mustRevert(t, allowed(t), p) // as a restarted guard does; f's own strobe then stops by itself
-	mustRevert(t, f, p)
-	asBefore(t, p, state, "after revert by another")
 }
 
 func failureAtEveryStep(t *testing.T) {
