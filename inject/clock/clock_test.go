@@ -19,6 +19,9 @@ import (
 // half an hour: far more than any machine is late.
 const half = 30 * time.Minute
 
+// slack is how late a machine may be that has stood still.
+const slack = 5 * time.Minute
+
 // The kernel does not undo this fault when its holder dies: the lease does, when it
 // is over (TestLease).
 func TestConformance(t *testing.T) {
@@ -30,7 +33,7 @@ func subject(t *testing.T) injecttest.Target {
 	p := startC(t, "3")
 	child := int(p.ask('f').realtime)
 	return injecttest.Target{
-		Params:   order(p.pid(), time.Minute, clock.Skew{Offset: half}).Params,
+		Params:   order(p.pid(), time.Hour, clock.Skew{Offset: half}).Params,
 		Snapshot: func() string { return vdso(t, p.pid()) + vdso(t, child) },
 		Remove: func() {
 			p.kill()
@@ -101,22 +104,22 @@ func TestPrograms(t *testing.T) {
 			before := vdso(t, p.pid())
 			for i, offset := range []time.Duration{half, -half, 1500 * time.Hour} {
 				f := clock.New()
-				plan := skewed(t, f, order(p.pid(), time.Minute, clock.Skew{Offset: offset}), strconv.Itoa(i))
+				plan := skewed(t, f, order(p.pid(), time.Hour, clock.Skew{Offset: offset}), strconv.Itoa(i))
 				m1 := p.ask('r')
-				if got := m1.wrong(); got < offset-10*time.Second || got > offset+10*time.Second {
+				if got := m1.wrong(); got < offset-slack || got > offset+slack {
 					t.Errorf("its clock is wrong by %v, want %v", got, offset)
 				}
-				if d := (m1.realtime - m1.timeofday).Abs(); d > 10*time.Second {
+				if d := (m1.realtime - m1.timeofday).Abs(); d > slack {
 					t.Errorf("gettimeofday differs from clock_gettime by %v", d)
 				}
-				if d := (m1.realtime - m1.time).Abs(); d > 10*time.Second {
+				if d := (m1.realtime - m1.time).Abs(); d > slack {
 					t.Errorf("time differs from clock_gettime by %v", d)
 				}
 				if e := revert(t, f, plan); e.Count != 1 {
 					t.Errorf("reverted %+v, want 1 process", e)
 				}
 				m2 := p.ask('r')
-				if got := m2.wrong().Abs(); got > 10*time.Second {
+				if got := m2.wrong().Abs(); got > slack {
 					t.Errorf("after the revert its clock is wrong by %v", got)
 				}
 				if d := m2.monotonic - m1.monotonic; d < 0 || d > time.Minute {
@@ -147,18 +150,18 @@ func TestDrift(t *testing.T) {
 	p := startC(t, "2")
 	f := clock.New()
 	for i, s := range []clock.Skew{{DriftPPM: clock.MaxDrift}, {DriftPPM: -clock.MaxDrift}, {Offset: -half, DriftPPM: clock.MaxDrift}} {
-		plan := skewed(t, f, order(p.pid(), time.Minute, s), strconv.Itoa(i))
-		grown := func() time.Duration {
-			r := p.ask('r')
-			return r.realtime - time.Duration(time.Now().UnixNano()) - s.Offset
-		}
+		plan := skewed(t, f, order(p.pid(), time.Hour, s), strconv.Itoa(i))
 		// At 0.9 s per s, from nothing: what is asked for is far more than a question takes.
-		await(t, fmt.Sprintf("%v grows", s), func() bool { return grown().Abs() > 400*time.Millisecond })
-		if got := grown(); (got > 0) != (s.DriftPPM > 0) {
-			t.Errorf("%v: its clock is wrong by %v", s, got)
-		}
+		await(t, fmt.Sprintf("%v grows", s), func() bool {
+			r := p.ask('r')
+			grown := r.realtime - time.Duration(time.Now().UnixNano()) - s.Offset
+			if s.DriftPPM < 0 {
+				grown = -grown
+			}
+			return grown > 400*time.Millisecond
+		})
 		revert(t, f, plan)
-		if got := p.wrong().Abs(); got > 10*time.Second {
+		if got := p.wrong().Abs(); got > slack {
 			t.Errorf("after the revert its clock is wrong by %v", got)
 		}
 	}
@@ -170,12 +173,12 @@ func TestLease(t *testing.T) {
 	p := startC(t, "2")
 	before := vdso(t, p.pid())
 	f := clock.New()
+	end := inject.Now() + 700*time.Millisecond // at the earliest
 	plan := skewed(t, f, order(p.pid(), 700*time.Millisecond, clock.Skew{Offset: half, DriftPPM: 1000}), "lease")
-	end := inject.Now() + 700*time.Millisecond
-	if got := p.wrong().Abs(); inject.Now() < end && got < half-10*time.Second {
+	if got := p.wrong().Abs(); inject.Now() < end && got < half-slack {
 		t.Errorf("its clock is wrong by %v", got)
 	}
-	await(t, "the lease ends", func() bool { return p.wrong().Abs() < 10*time.Second })
+	await(t, "the lease ends", func() bool { return p.wrong().Abs() < slack })
 	if early := end - inject.Now(); early > 50*time.Millisecond {
 		t.Errorf("the skew ended %v before its deadline", early)
 	}
@@ -192,17 +195,17 @@ func TestLease(t *testing.T) {
 func TestChange(t *testing.T) {
 	p := startC(t, "2")
 	f := clock.New()
-	plan := skewed(t, f, order(p.pid(), time.Minute, clock.Skew{Offset: half}), "change")
+	plan := skewed(t, f, order(p.pid(), time.Hour, clock.Skew{Offset: half}), "change")
 	child := int(p.ask('f').realtime) // inherits the stub, and must follow
 	for i := range 50 {
 		want := time.Duration(i%7+1) * half
 		if err := f.Change(ctx(t), plan, clock.Skew{Offset: want}); err != nil {
 			t.Fatal(err)
 		}
-		if got := (p.wrong() - want).Abs(); got > 10*time.Second {
+		if got := (p.wrong() - want).Abs(); got > slack {
 			t.Errorf("its clock is off the wanted %v by %v", want, got)
 		}
-		if got := (p.signal(child) - want).Abs(); got > 10*time.Second {
+		if got := (p.signal(child) - want).Abs(); got > slack {
 			t.Errorf("the child's clock is off the wanted %v by %v", want, got)
 		}
 	}
@@ -211,14 +214,14 @@ func TestChange(t *testing.T) {
 		t.Error("changed a skew that is over")
 	}
 
-	plan = skewed(t, f, order(p.pid(), time.Minute, clock.Skew{Offset: half, Strobe: 50 * time.Millisecond}), "strobe")
+	plan = skewed(t, f, order(p.pid(), time.Hour, clock.Skew{Offset: half, Strobe: 50 * time.Millisecond}), "strobe")
 	for range 3 {
 		await(t, "on", func() bool { return p.wrong() > half/2 })
 		await(t, "off", func() bool { return p.wrong() < half/2 })
 	}
 	revert(t, f, plan)
 	for range 20 {
-		if got := p.wrong().Abs(); got > 10*time.Second {
+		if got := p.wrong().Abs(); got > slack {
 			t.Fatalf("after the revert its clock is wrong by %v", got)
 		}
 	}
@@ -230,18 +233,18 @@ func TestChildren(t *testing.T) {
 	p := startC(t, "2")
 	early := int(p.ask('f').realtime)
 	f := clock.New()
-	plan := skewed(t, f, order(p.pid(), time.Minute, clock.Skew{Offset: half}), "children")
+	plan := skewed(t, f, order(p.pid(), time.Hour, clock.Skew{Offset: half}), "children")
 	late := int(p.ask('f').realtime)
 	for name, pid := range map[string]int{"forked before": early, "forked under the skew": late} {
-		if got := p.signal(pid); got < half-10*time.Second {
+		if got := p.signal(pid); got < half-slack {
 			t.Errorf("%s: wrong by %v", name, got)
 		}
 	}
-	if got := p.ask('t').wrong(); got < half-10*time.Second {
+	if got := p.ask('t').wrong(); got < half-slack {
 		t.Errorf("a new thread: wrong by %v", got)
 	}
 	p.ask('x')
-	if got := p.wrong().Abs(); got > 10*time.Second {
+	if got := p.wrong().Abs(); got > slack {
 		t.Errorf("after an exec: wrong by %v", got)
 	}
 	// From the plan alone, as after a crash.
@@ -249,7 +252,7 @@ func TestChildren(t *testing.T) {
 		t.Errorf("reverted %+v, want the 2 children", e)
 	}
 	for name, pid := range map[string]int{"forked before": early, "forked under the skew": late} {
-		if got := p.signal(pid).Abs(); got > 10*time.Second {
+		if got := p.signal(pid).Abs(); got > slack {
 			t.Errorf("%s: after the revert wrong by %v", name, got)
 		}
 	}
@@ -262,12 +265,12 @@ func TestChurn(t *testing.T) {
 	p := startC(t, "2", "churn")
 	f := clock.New()
 	for i := range 25 {
-		plan := skewed(t, f, order(p.pid(), time.Minute, clock.Skew{Offset: half}), strconv.Itoa(i))
-		if got := p.ask('t').wrong(); got < half-10*time.Second {
+		plan := skewed(t, f, order(p.pid(), time.Hour, clock.Skew{Offset: half}), strconv.Itoa(i))
+		if got := p.ask('t').wrong(); got < half-slack {
 			t.Fatalf("a new thread: wrong by %v", got)
 		}
 		revert(t, f, plan)
-		if got := p.ask('t').wrong().Abs(); got > 10*time.Second {
+		if got := p.ask('t').wrong().Abs(); got > slack {
 			t.Fatalf("after the revert wrong by %v", got)
 		}
 		p.alive()
@@ -289,7 +292,7 @@ func TestSignals(t *testing.T) {
 				return
 			default:
 			}
-			plan, err := f.Prepare(ctx(t), order(child, time.Minute, clock.Skew{Offset: half}))
+			plan, err := f.Prepare(ctx(t), order(child, time.Hour, clock.Skew{Offset: half}))
 			if err == nil {
 				plan.ID = strconv.Itoa(i)
 				_, err = f.Inject(ctx(t), plan)
@@ -303,7 +306,7 @@ func TestSignals(t *testing.T) {
 			}
 		}
 	}()
-	lost := time.AfterFunc(30*time.Second, p.kill) // then there is no answer
+	lost := time.AfterFunc(5*time.Minute, p.kill) // then there is no answer
 	for range 300 {
 		p.signal(child)
 	}
@@ -316,14 +319,14 @@ func TestSignals(t *testing.T) {
 func TestOneProcess(t *testing.T) {
 	p := startC(t)
 	child := int(p.ask('f').realtime)
-	sp := order(p.pid(), time.Minute, clock.Skew{Offset: half})
+	sp := order(p.pid(), time.Hour, clock.Skew{Offset: half})
 	sp.Params = json.RawMessage(strings.Replace(string(sp.Params), "{", `{"tree":false,`, 1))
 	f := clock.New()
 	plan := skewed(t, f, sp, "one")
-	if got := p.wrong(); got < half-10*time.Second {
+	if got := p.wrong(); got < half-slack {
 		t.Errorf("wrong by %v", got)
 	}
-	if got := p.signal(child).Abs(); got > 10*time.Second {
+	if got := p.signal(child).Abs(); got > slack {
 		t.Errorf("the child: wrong by %v", got)
 	}
 	revert(t, f, plan)

@@ -191,8 +191,11 @@ func order(pid int, d time.Duration, s clock.Skew) inject.Spec {
 	return inject.Spec{Kind: clock.Kind, For: d, Params: b}
 }
 
+// hang is after what something that was waited for does not happen any more.
+const hang = 3 * time.Minute
+
 func ctx(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), hang)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -222,9 +225,9 @@ func revert(t *testing.T, f *clock.Fault, p inject.Plan) inject.Effect {
 
 func await(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(hang); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("%s: not within 30 s", what)
+			t.Fatalf("%s: not within %v", what, hang)
 		}
 	}
 }

@@ -29,7 +29,7 @@ func TestRefusesParams(t *testing.T) {
 		`{` + me + `,"offset":1000000000,"clock":"monotonic"}`:          "only wall clocks can be skewed",
 		`{` + me + `,"offset":1000000000,"clock":"boottime"}`:           "only wall clocks can be skewed",
 		`{` + me + `,"offset":1000000000,"clock":"tai"}`:                `clock is "tai"`,
-		`{` + me + `,"offset":-9000000000000000000}`:                    "the clock would show 1741",
+		`{` + me + `,"offset":-9000000000000000000}`:                    "the clock would show " + time.Now().Add(-9e18).Format("2006"),
 		`{` + me + `,"drift_ppm":1e7}`:                                  "at most 900000",
 		`{` + me + `,"drift_ppm":-1e6}`:                                 "at most 900000",
 		`{` + me + `,"offset":1,"strobe":1000}`:                         "strobe is 1µs, at least 10ms",
@@ -80,14 +80,14 @@ func TestRefusesForeignPatch(t *testing.T) {
 		t.Run(function, func(t *testing.T) {
 			p := startC(t)
 			f := clock.New()
-			late, err := f.Prepare(ctx(t), order(p.pid(), time.Minute, clock.Skew{Offset: half}))
+			late, err := f.Prepare(ctx(t), order(p.pid(), time.Hour, clock.Skew{Offset: half}))
 			if err != nil {
 				t.Fatal(err)
 			}
 			late.ID = "late"
 			poke(t, p.pid(), function, 0x90)
 			changed := vdso(t, p.pid())
-			if _, err := f.Prepare(ctx(t), order(p.pid(), time.Minute, clock.Skew{Offset: half})); !errors.Is(err, inject.ErrRefused) {
+			if _, err := f.Prepare(ctx(t), order(p.pid(), time.Hour, clock.Skew{Offset: half})); !errors.Is(err, inject.ErrRefused) {
 				t.Errorf("prepare: %v, want %v", err, inject.ErrRefused)
 			}
 			if _, err := f.Inject(ctx(t), late); !errors.Is(err, inject.ErrRefused) {
@@ -106,12 +106,12 @@ func TestRefusesForeignPatch(t *testing.T) {
 func TestForeignPatchUnderSkew(t *testing.T) {
 	p := startC(t)
 	f := clock.New()
-	plan := skewed(t, f, order(p.pid(), time.Minute, clock.Skew{Offset: half}), "a")
+	plan := skewed(t, f, order(p.pid(), time.Hour, clock.Skew{Offset: half}), "a")
 	poke(t, p.pid(), "__vdso_getcpu", 0x90)
 	if _, err := f.Revert(ctx(t), plan); !errors.Is(err, inject.ErrRefused) {
 		t.Errorf("revert: %v, want %v", err, inject.ErrRefused)
 	}
-	if got := p.wrong().Abs(); got > 10*time.Second {
+	if got := p.wrong().Abs(); got > slack {
 		t.Errorf("its clock is wrong by %v", got)
 	}
 }
@@ -119,20 +119,20 @@ func TestForeignPatchUnderSkew(t *testing.T) {
 func TestRefusesSecondSkew(t *testing.T) {
 	p := startC(t)
 	f := clock.New()
-	late, err := f.Prepare(ctx(t), order(p.pid(), time.Minute, clock.Skew{Offset: -half}))
+	late, err := f.Prepare(ctx(t), order(p.pid(), time.Hour, clock.Skew{Offset: -half}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	late.ID = "late"
-	plan := skewed(t, f, order(p.pid(), time.Minute, clock.Skew{Offset: half}), "first")
-	if _, err := f.Prepare(ctx(t), order(p.pid(), time.Minute, clock.Skew{Offset: -half})); !errors.Is(err, inject.ErrRefused) {
+	plan := skewed(t, f, order(p.pid(), time.Hour, clock.Skew{Offset: half}), "first")
+	if _, err := f.Prepare(ctx(t), order(p.pid(), time.Hour, clock.Skew{Offset: -half})); !errors.Is(err, inject.ErrRefused) {
 		t.Errorf("prepare: %v, want %v", err, inject.ErrRefused)
 	}
 	if _, err := f.Inject(ctx(t), late); !errors.Is(err, inject.ErrRefused) {
 		t.Errorf("inject: %v, want %v", err, inject.ErrRefused)
 	}
 	revert(t, f, late)
-	if got := p.wrong(); got < half-10*time.Second {
+	if got := p.wrong(); got < half-slack {
 		t.Errorf("the revert of the refused fault has touched the first one: wrong by %v", got)
 	}
 	revert(t, f, plan)
@@ -150,7 +150,7 @@ func TestRefusesTraced(t *testing.T) {
 	debugger.Stderr = os.Stderr
 	tracing := start(t, debugger)
 	f := clock.New()
-	plan, err := f.Prepare(ctx(t), order(p.pid(), time.Minute, clock.Skew{Offset: half}))
+	plan, err := f.Prepare(ctx(t), order(p.pid(), time.Hour, clock.Skew{Offset: half}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +167,7 @@ func TestRefusesTraced(t *testing.T) {
 func TestRevertUnderDebugger(t *testing.T) {
 	p := startC(t)
 	f := clock.New()
-	plan := skewed(t, f, order(p.pid(), time.Minute, clock.Skew{Offset: half}), "a")
+	plan := skewed(t, f, order(p.pid(), time.Hour, clock.Skew{Offset: half}), "a")
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -179,7 +179,7 @@ func TestRevertUnderDebugger(t *testing.T) {
 	if _, err := f.Revert(ctx(t), plan); !errors.Is(err, inject.ErrRefused) {
 		t.Errorf("revert: %v, want %v", err, inject.ErrRefused)
 	}
-	if got := p.wrong().Abs(); got > 10*time.Second {
+	if got := p.wrong().Abs(); got > slack {
 		t.Errorf("its clock is wrong by %v", got)
 	}
 	tracing.kill()
@@ -205,12 +205,12 @@ func TestStoppedTarget(t *testing.T) {
 	}
 	await(t, "stopped", stopped)
 	f := clock.New()
-	plan := skewed(t, f, order(p.pid(), time.Minute, clock.Skew{Offset: half}), "stopped")
+	plan := skewed(t, f, order(p.pid(), time.Hour, clock.Skew{Offset: half}), "stopped")
 	await(t, "stopped again", stopped)
 	if err := syscall.Kill(p.pid(), syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	if got := p.wrong(); got < half-10*time.Second {
+	if got := p.wrong(); got < half-slack {
 		t.Errorf("its clock is wrong by %v", got)
 	}
 	revert(t, f, plan)
@@ -225,7 +225,7 @@ func TestSelector(t *testing.T) {
 	}
 	f := clock.New()
 	plan := skewed(t, f, inject.Spec{Kind: clock.Kind, For: time.Minute, Params: b}, "a")
-	if got := p.wrong(); got < half-10*time.Second {
+	if got := p.wrong(); got < half-slack {
 		t.Errorf("its clock is wrong by %v", got)
 	}
 	revert(t, f, plan)

@@ -14,29 +14,29 @@ import (
 )
 
 // TestRedis: a key's lease is an absolute time of the server's wall clock, so a lock
-// of 20 s vanishes when that clock is stepped by 30 s.
+// of 20 minutes vanishes when that clock is stepped by 30.
 func TestRedis(t *testing.T) {
 	s := servers.StartRedis(t)
 	c := redis.NewClient(&redis.Options{Addr: s.Endpoint})
 	defer c.Close()
 	lock := func() {
 		t.Helper()
-		if err := c.Set(ctx(t), "lock", "a", 20*time.Second).Err(); err != nil {
+		if err := c.Set(ctx(t), "lock", "a", 20*time.Minute).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
 	lock()
 	f := clock.New()
-	plan := skewed(t, f, order(s.PID(), time.Minute, clock.Skew{Offset: 30 * time.Second}), "redis")
+	plan := skewed(t, f, order(s.PID(), time.Hour, clock.Skew{Offset: half}), "redis")
 	if n, err := c.Exists(ctx(t), "lock").Result(); err != nil || n != 0 {
-		t.Errorf("the lock of 20 s is there after a step of 30 s: %d, %v", n, err)
+		t.Errorf("the lock of 20 minutes is there after a step of 30: %d, %v", n, err)
 	}
 	revert(t, f, plan)
 	lock()
-	if left, err := c.PTTL(ctx(t), "lock").Result(); err != nil || left < 10*time.Second || left > 20*time.Second {
-		t.Errorf("after the revert a lock of 20 s has %v left: %v", left, err)
+	if left, err := c.PTTL(ctx(t), "lock").Result(); err != nil || left < 20*time.Minute-slack || left > 20*time.Minute {
+		t.Errorf("after the revert a lock of 20 minutes has %v left: %v", left, err)
 	}
-	if now, err := c.Time(ctx(t)).Result(); err != nil || time.Since(now).Abs() > 10*time.Second {
+	if now, err := c.Time(ctx(t)).Result(); err != nil || time.Since(now).Abs() > slack {
 		t.Errorf("after the revert the server's time is %v: %v", now, err)
 	}
 }
@@ -50,22 +50,22 @@ func TestEtcd(t *testing.T) {
 	}
 	defer c.Close()
 	f := clock.New()
-	put(t, c, "long", 60)
-	plan := skewed(t, f, order(s.PID(), time.Minute, clock.Skew{Offset: half}), "etcd")
-	if ahead := time.Until(date(t, "http://"+s.Endpoint+"/version")); ahead < half-10*time.Second {
+	put(t, c, "long", 3600)
+	plan := skewed(t, f, order(s.PID(), time.Hour, clock.Skew{Offset: half}), "etcd")
+	if ahead := time.Until(date(t, "http://"+s.Endpoint+"/version")); ahead < half-slack {
 		t.Errorf("the server's clock is ahead by %v, want %v", ahead, half)
 	}
 	// That a short lease ends shows that the server has looked for ended ones since.
 	put(t, c, "short", 1)
 	await(t, "a lease of 1 s ends", func() bool { return !there(t, c, "short") })
 	if !there(t, c, "long") {
-		t.Error("a lease of 60 s ended when the clock was stepped")
+		t.Error("a lease of an hour ended when the clock was stepped")
 	}
 	revert(t, f, plan)
 	put(t, c, "short", 1)
 	await(t, "a lease of 1 s ends", func() bool { return !there(t, c, "short") })
 	if !there(t, c, "long") {
-		t.Error("a lease of 60 s ended when the clock was stepped back")
+		t.Error("a lease of an hour ended when the clock was stepped back")
 	}
 }
 
@@ -110,5 +110,5 @@ func date(t *testing.T, url string) time.Time {
 
 // injectContext bounds one step of an injector process.
 func injectContext() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.Background(), 30*time.Second)
+	return context.WithTimeout(context.Background(), 2*time.Minute)
 }

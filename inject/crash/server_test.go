@@ -124,17 +124,20 @@ func (s *server) state() string {
 	return fmt.Sprintf("%q in %s, env %q, log %s, cgroup %s\n%s%s%s", p.Cmdline, dir, env, out, p.Cgroup, oom, limits, strings.Join(kept, ""))
 }
 
+// hang is after what something that was waited for does not happen any more.
+const hang = 2 * time.Minute
+
 func ctx(t *testing.T) context.Context {
-	c, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	c, cancel := context.WithTimeout(context.Background(), hang)
 	t.Cleanup(cancel)
 	return c
 }
 
 func await(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(hang); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("not within 20 s: %s", what)
+			t.Fatalf("not within %v: %s", hang, what)
 		}
 	}
 }

@@ -28,7 +28,7 @@ func TestStandbyOfAServerThatLives(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	p := inject.Process{PID: server.Process.Pid, StartTime: stat.StartTime}
 	for l, err := listens(p.PID); len(l) == 0; l, err = listens(p.PID) {

@@ -12,6 +12,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -49,7 +51,11 @@ type Target struct {
 }
 
 // limit bounds one step: only a hang should reach it.
-const limit = 30 * time.Second
+const limit = 2 * time.Minute
+
+// longest is the deadline of every fault: far beyond what a step may take, so that it is
+// never what ends one.
+const longest = 10 * limit
 
 type suite struct {
 	Subject
@@ -91,7 +97,7 @@ func (s suite) ctx(t *testing.T) context.Context {
 }
 
 func (s suite) spec(x Target) inject.Spec {
-	return inject.Spec{Kind: s.kind, For: time.Minute, Patience: s.Patience, Params: x.Params}
+	return inject.Spec{Kind: s.kind, For: longest, Patience: s.Patience, Params: x.Params}
 }
 
 // prepare returns a plan that has been through the journal's encoding.
@@ -104,7 +110,7 @@ func (s suite) prepare(t *testing.T, f inject.Fault, x Target, id string) inject
 	if len(p.Objects) == 0 || p.BootID == "" || len(p.Undo) == 0 {
 		t.Fatalf("prepare: the plan names no objects, boot or undo: %+v", p)
 	}
-	p.ID = id
+	p.ID = fmt.Sprintf("%s-%d", id, os.Getpid()) // no other test's, which may run at the same time
 	b, err := json.Marshal(p)
 	if err != nil {
 		t.Fatal(err)
@@ -237,7 +243,7 @@ func (s suite) otherBoot(t *testing.T) {
 	s.inject(t, f, p)
 	during := x.Snapshot()
 	old := p
-	old.BootID, old.ID = "00000000-0000-0000-0000-000000000000", "b"
+	old.BootID, old.ID = "00000000-0000-0000-0000-000000000000", p.ID+"b"
 	if _, err := s.New().Revert(s.ctx(t), old); err != nil {
 		t.Errorf("revert of another boot's plan: %v", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -277,8 +278,19 @@ func TestFreezerUnitRestarts(t *testing.T) {
 		if _, err := f.Inject(context30(t), p); err != nil {
 			t.Fatal(err)
 		}
-		if err := syscall.Kill(old, syscall.SIGKILL); err != nil {
+		// With what it has started: systemd first waits for the end of that, which is frozen.
+		procs, err := os.ReadFile("/sys/fs/cgroup/system.slice/again.service/cgroup.procs")
+		if err != nil {
 			t.Fatal(err)
+		}
+		for _, pid := range strings.Fields(string(procs)) {
+			n, err := strconv.Atoi(pid)
+			if err == nil {
+				err = syscall.Kill(n, syscall.SIGKILL)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
 		}
 		await(t, func() bool { pid := m.MainPID(t, "again.service"); return pid != 0 && pid != old })
 		if _, err := f.Revert(context30(t), p); err != nil {
@@ -327,5 +339,6 @@ func startNamed(t *testing.T, name string) int {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _, _ = cmd.Process.Kill(), cmd.Wait() })
+	executed(t, cmd.Process.Pid, name)
 	return cmd.Process.Pid
 }

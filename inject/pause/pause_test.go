@@ -94,7 +94,7 @@ func startTreeWith(t *testing.T, attr *syscall.SysProcAttr) (*exec.Cmd, []int) {
 func killAll(cmd *exec.Cmd, pids []int) {
 	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 	_ = cmd.Wait()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(hang); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		alive := false
 		for _, pid := range pids {
 			s, err := inject.ReadStat(pid)
@@ -122,8 +122,11 @@ func spec(pid int) inject.Spec {
 	return inject.Spec{Kind: pause.Kind, For: time.Minute, Params: params(pid)}
 }
 
+// hang is after what something that was waited for does not happen any more.
+const hang = 2 * time.Minute
+
 func context30(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), hang)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -157,6 +160,7 @@ func TestRefusesNames(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
+		executed(t, cmd.Process.Pid, name)
 		_, err = pause.New().Prepare(context30(t), spec(cmd.Process.Pid))
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
@@ -164,6 +168,12 @@ func TestRefusesNames(t *testing.T) {
 			t.Errorf("prepare of %s: %v, want %v", name, err, inject.ErrRefused)
 		}
 	}
+}
+
+// executed waits until a process has its name: Start returns a moment before.
+func executed(t *testing.T, pid int, name string) {
+	t.Helper()
+	await(t, func() bool { s, err := inject.ReadStat(pid); return err == nil && s.Comm == name[:min(len(name), 15)] })
 }
 
 func TestRefusesStoppedAlready(t *testing.T) {
@@ -304,9 +314,9 @@ func group(t *testing.T, pgid int) []int {
 
 func await(t *testing.T, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(hang); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatal("what was waited for did not happen within 20 s")
+			t.Fatalf("what was waited for did not happen within %v", hang)
 		}
 	}
 }

@@ -166,7 +166,7 @@ func TestPtraceKilledTarget(t *testing.T) {
 		t.Fatal(err)
 	}
 	// If the parent is not told, the end of the fault tells it.
-	late := time.AfterFunc(10*time.Second, func() { _, _ = f.Revert(context.Background(), p) })
+	late := time.AfterFunc(hang, func() { _, _ = f.Revert(context.Background(), p) })
 	if _, err := fmt.Fscanln(out, &status); err != nil || status != 128+9 || !late.Stop() {
 		t.Errorf("the parent saw the status %d, %v, or only after the fault", status, err)
 	}

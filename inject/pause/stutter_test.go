@@ -164,7 +164,8 @@ func TestStutterTargetGone(t *testing.T) {
 func TestStutterLeavesOthersStopped(t *testing.T) {
 	_, pids := startTree(t)
 	f := pause.New()
-	p, err := f.Prepare(context30(t), stutterSpec(pids[0], pause.MethodSIGSTOP, 200*time.Millisecond))
+	p, err := f.Prepare(context30(t), inject.Spec{Kind: pause.Kind, For: time.Minute,
+		Params: fmt.Appendf(nil, `{"pid":%d,"period":1000000000,"duty":0.1}`, pids[0])})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,14 +173,30 @@ func TestStutterLeavesOthersStopped(t *testing.T) {
 	if _, err := f.Inject(context30(t), p); err != nil {
 		t.Fatal(err)
 	}
-	looks := 0
-	await(t, func() bool { // well within the time in which it may run: else it could not be told apart
-		if s, _ := inject.ReadStat(pids[1]); s.Stopped() {
-			looks = 0
+	stopped := func() bool { s, _ := inject.ReadStat(pids[1]); return s.Stopped() }
+	// Well within the 900 ms in which it may run, or it could not be told apart.
+	for {
+		await(t, stopped)
+		var last time.Time
+		await(t, func() bool {
+			now := time.Now()
+			if stopped() {
+				last = now
+				return false
+			}
+			return true
+		})
+		if err := syscall.Kill(pids[1], syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
 		}
-		looks++
-		return looks > 10 && syscall.Kill(pids[1], syscall.SIGSTOP) == nil
-	})
+		await(t, stopped)
+		if time.Since(last) < 500*time.Millisecond {
+			break
+		}
+		if err := syscall.Kill(pids[1], syscall.SIGCONT); err != nil { // this machine was slow
+			t.Fatal(err)
+		}
+	}
 	await(t, func() bool { s, _ := inject.ReadStat(pids[0]); return s.Stopped() })
 	await(t, func() bool { s, _ := inject.ReadStat(pids[0]); return !s.Stopped() })
 	if s, _ := inject.ReadStat(pids[1]); !s.Stopped() {

@@ -38,11 +38,12 @@ func TestByContainer(t *testing.T) {
 	root := systemdtest.NewGroup(t)
 	mine := fmt.Sprintf("%08x", os.Getpid()) // no other test's
 	a, b := id("aaaa"+mine), id("bbbb"+mine)
-	for beginning, where := range map[string]string{
-		"cccc1": "system.slice/docker-%s.scope", "cccc2": "kubepods.slice/pod1.slice/cri-containerd-%s.scope",
-		"cccc3": "machine.slice/libpod-%s.scope/container", "cccc4": "kubepods.slice/crio-%s.scope", "cccc5": "docker/%s", "cccc6": "kubepods/burstable/pod1/%s",
+	common := fmt.Sprintf("c%07x", os.Getpid())
+	for digit, where := range map[string]string{
+		"1": "system.slice/docker-%s.scope", "2": "kubepods.slice/pod1.slice/cri-containerd-%s.scope",
+		"3": "machine.slice/libpod-%s.scope/container", "4": "kubepods.slice/crio-%s.scope", "5": "docker/%s", "6": "kubepods/burstable/pod1/%s",
 	} {
-		id := id(beginning + mine)
+		id := id(common + digit)
 		group := filepath.Join(root, strings.Replace(where, "%s", id, 1))
 		pid := runIn(t, group, "sleep", "1000")
 		got := want(t, target.Selector{Container: id}, pid)
@@ -50,7 +51,7 @@ func TestByContainer(t *testing.T) {
 		if got.Container != id || !strings.HasSuffix(whole, got.Group) || got.Group == "" || !strings.HasSuffix(got.Group, filepath.Base(whole)) {
 			t.Errorf("%s: %+v", where, got)
 		}
-		want(t, target.Selector{Container: beginning + mine}, pid)
+		want(t, target.Selector{Container: common + digit}, pid)
 	}
 	// What watches over a container is not in it.
 	runIn(t, filepath.Join(root, "crio-conmon-"+a+".scope"), "sleep", "1000")
@@ -59,7 +60,7 @@ func TestByContainer(t *testing.T) {
 	first := runIn(t, filepath.Join(root, "docker-"+a+".scope"), "sleep", "1000")
 	runIn(t, filepath.Join(root, "docker-"+b+".scope"), "sleep", "1000")
 	refused(t, target.Selector{Container: mine}, target.ErrNone) // the middle of an id is not its beginning
-	refused(t, target.Selector{Container: "cccc"}, inject.ErrRefused, "6 containers fit", "sleep 1000")
+	refused(t, target.Selector{Container: common}, inject.ErrRefused, "6 containers fit", "sleep 1000")
 
 	// A second process that was sent in: which of the two is it?
 	runIn(t, filepath.Join(root, "docker-"+a+".scope"), "sleep", "2000")

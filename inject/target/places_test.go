@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lockaudit/lockaudit/conformance"
 	"github.com/lockaudit/lockaudit/inject"
 	"github.com/lockaudit/lockaudit/inject/target"
 
@@ -73,24 +74,24 @@ func TestByPIDFile(t *testing.T) {
 func listen(t *testing.T, network string) (port, pid int) {
 	t.Helper()
 	var f *os.File
+	port = conformance.Port(t)
+	addr := "127.0.0.1:" + strconv.Itoa(port)
 	switch network {
 	case "tcp":
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := net.Listen("tcp", addr)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer l.Close()
-		port = l.Addr().(*net.TCPAddr).Port
 		if f, err = l.(*net.TCPListener).File(); err != nil {
 			t.Fatal(err)
 		}
 	default:
-		l, err := net.ListenPacket("udp", "127.0.0.1:0")
+		l, err := net.ListenPacket("udp", addr)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer l.Close()
-		port = l.LocalAddr().(*net.UDPAddr).Port
 		if f, err = l.(*net.UDPConn).File(); err != nil {
 			t.Fatal(err)
 		}

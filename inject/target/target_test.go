@@ -18,8 +18,11 @@ import (
 	"github.com/lockaudit/lockaudit/inject/target"
 )
 
+// hang is after what something that was waited for does not happen any more.
+const hang = 2 * time.Minute
+
 func ctx(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), hang)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -39,7 +42,7 @@ func program(t *testing.T, name, of string) string {
 	return path
 }
 
-// run starts a program; it has been executed when Start returns.
+// run starts a program.
 func run(t *testing.T, argv ...string) int {
 	t.Helper()
 	return start(t, exec.Command(argv[0], argv[1:]...))
@@ -59,7 +62,8 @@ func start(t *testing.T, cmd *exec.Cmd) int {
 	return startWith(t, cmd)
 }
 
-// startWith starts a command that leads a process group.
+// startWith starts a command that leads a process group, and returns when it shows its
+// command line: when Start returns, it is still in the middle of its execve.
 func startWith(t *testing.T, cmd *exec.Cmd) int {
 	t.Helper()
 	if err := cmd.Start(); err != nil {
@@ -69,7 +73,20 @@ func startWith(t *testing.T, cmd *exec.Cmd) int {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		_ = cmd.Wait()
 	})
+	await(t, func() bool {
+		line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", cmd.Process.Pid))
+		return err == nil && string(line) == strings.Join(cmd.Args, "\x00")+"\x00"
+	})
 	return cmd.Process.Pid
+}
+
+func await(t *testing.T, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(hang); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("what was waited for did not happen within %v", hang)
+		}
+	}
 }
 
 func want(t *testing.T, s target.Selector, pid int) target.Target {
@@ -114,11 +131,7 @@ func TestByPID(t *testing.T) {
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil { // a zombie now: nobody waits yet
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		if s, err := inject.ReadStat(pid); err != nil || s.Dead() {
-			break
-		}
-	}
+	await(t, func() bool { s, err := inject.ReadStat(pid); return err != nil || s.Dead() })
 	refused(t, target.Selector{PID: pid}, inject.ErrGone)
 }
 

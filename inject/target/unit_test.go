@@ -52,7 +52,7 @@ func TestOtherPIDNamespace(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		script := `while sleep 1000 & [ $! -lt ` + strconv.Itoa(main) + ` ]; do :; done; exec "$0" "$@"`
+		script := `while sleep 1000 & [ $! -lt ` + strconv.Itoa(main) + ` ]; do :; done; until read comm < /proc/$!/comm && [ "$comm" = sleep ]; do :; done; exec "$0" "$@"`
 		cmd := exec.Command("unshare", "--pid", "--fork", "--mount-proc", "--kill-child=KILL", "sh", "-c", script, exe, "-test.run=^TestOtherPIDNamespace$", "-test.v")
 		cmd.Env = append(os.Environ(), "FOREIGN=1")
 		if out, err := cmd.Output(); err != nil || !strings.Contains(string(out), "--- PASS") {

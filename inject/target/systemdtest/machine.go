@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/coreos/go-systemd/v22/dbus"
@@ -56,8 +57,8 @@ func (m *Machine) Write(t *testing.T, unit, content string) {
 	}
 }
 
-// Start writes a unit file, starts the unit and returns its main process: 0 for a
-// unit that has none.
+// Start writes a unit file, starts the unit and returns its main process, which has been
+// executed: 0 for a unit that has none.
 func (m *Machine) Start(t *testing.T, unit, content string) int {
 	t.Helper()
 	m.Write(t, unit, content)
@@ -75,7 +76,22 @@ func (m *Machine) Start(t *testing.T, unit, content string) int {
 	case <-ctx.Done():
 		t.Fatalf("start %s: %v", unit, ctx.Err())
 	}
-	return m.MainPID(t, unit)
+	pid := m.MainPID(t, unit)
+	await(t, unit+" has executed its program", func() bool { return pid == 0 || executed(pid) })
+	return pid
+}
+
+// executed: systemd says that a service runs when it has forked, or at the latest in the
+// middle of its execve, when neither its name nor its command line is the program's.
+func executed(pid int) bool {
+	proc := "/proc/" + strconv.Itoa(pid)
+	program, err := os.Readlink(proc + "/exe")
+	if err != nil {
+		return true // it was short
+	}
+	systemd, _ := os.Readlink("/proc/1/exe")
+	line, _ := os.ReadFile(proc + "/cmdline")
+	return program != systemd && len(line) > 0
 }
 
 // MainPID is the unit's main process as systemd has it now.

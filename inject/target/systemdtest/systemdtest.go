@@ -32,7 +32,7 @@ import (
 const inside = "SYSTEMDTEST_INSIDE"
 
 // limit bounds one step: only a hang should reach it.
-const limit = 30 * time.Second
+const limit = 2 * time.Minute
 
 // boot makes the machine and becomes systemd. $1 is the directory for temporary
 // files, which stays writable; the rest of the disk is read-only.
@@ -65,7 +65,7 @@ func Run(t *testing.T, body func(*testing.T, *Machine)) {
 	argv := []string{"--target", strconv.Itoa(pid), "--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup", "--wd=" + workDir(t), "--",
 		// As a login or a service has it: a cgroup of one's own.
 		"sh", "-ec", `mkdir -p /sys/fs/cgroup/test; echo $$ > /sys/fs/cgroup/test/cgroup.procs; exec "$@"`, "sh",
-		exe, "-test.run=" + exactly(t.Name()), "-test.v", "-test.timeout=5m"}
+		exe, "-test.run=" + exactly(t.Name()), "-test.v", "-test.timeout=15m"}
 	cmd := exec.Command("nsenter", argv...)
 	cmd.Env = append(os.Environ(), inside+"="+t.Name())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
