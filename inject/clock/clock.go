@@ -37,6 +37,8 @@ const Kind = "clock"
 type Fault struct {
 	mu    sync.Mutex
 	plans map[string]*held // by plan id
+	// step is called behind each write to a target's code; tests are killed there.
+	step func(name string)
 }
 
 // held is what this process has in effect for one plan.
@@ -49,7 +51,7 @@ type held struct {
 }
 
 // New returns a clock fault that holds nothing yet.
-func New() *Fault { return &Fault{plans: map[string]*held{}} }
+func New() *Fault { return &Fault{plans: map[string]*held{}, step: func(string) {}} }
 
 // Kind is "clock".
 func (*Fault) Kind() string { return Kind }

@@ -197,7 +197,7 @@ func TestChange(t *testing.T) {
 	f := clock.New()
 	plan := skewed(t, f, order(p.pid(), time.Hour, clock.Skew{Offset: half}), "change")
 	child := int(p.ask('f').realtime) // inherits the stub, and must follow
-	for i := range 50 {
+	for i := range 100 {
 		want := time.Duration(i%7+1) * half
 		if err := f.Change(ctx(t), plan, clock.Skew{Offset: want}); err != nil {
 			t.Fatal(err)
@@ -313,6 +313,23 @@ func TestSignals(t *testing.T) {
 	lost.Stop()
 	close(stop)
 	<-over
+}
+
+// TestSignalsArriveOnce: threads that are just being given a signal when they are
+// stopped get it, and get it once. The target ends itself otherwise.
+func TestSignalsArriveOnce(t *testing.T) {
+	p := startC(t, "0", "signals")
+	lost := time.AfterFunc(40*time.Second, p.kill) // a signal by which it ends may be lost too
+	defer lost.Stop()
+	f := clock.New()
+	for i := range 100 {
+		plan := skewed(t, f, order(p.pid(), time.Minute, clock.Skew{Offset: half}), strconv.Itoa(i))
+		revert(t, f, plan)
+		p.alive()
+	}
+	if got := p.wrong().Abs(); got > 10*time.Second {
+		t.Errorf("after the last revert wrong by %v", got)
+	}
 }
 
 // TestOneProcess: without the tree, the children keep their clocks.

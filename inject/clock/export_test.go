@@ -2,6 +2,8 @@ package clock
 
 import (
 	"github.com/lockaudit/lockaudit/inject"
+
+	"golang.org/x/sys/unix"
 )
 
 // Entry is the address of a function in a process's vDSO.
@@ -24,3 +26,14 @@ func Entry(pid int, function string) (int64, error) {
 
 // Ahead is monotonicAhead.
 var Ahead = monotonicAhead
+
+// KillAt has this process killed behind a step; unlike a panic, nothing is cleaned up.
+func (f *Fault) KillAt(step string) *Fault {
+	f.step = func(name string) {
+		if name == step {
+			_ = unix.Kill(unix.Getpid(), unix.SIGKILL)
+			select {} // the signal takes effect on the way back from the call
+		}
+	}
+	return f
+}

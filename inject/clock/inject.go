@@ -47,7 +47,7 @@ func (f *Fault) Inject(ctx context.Context, p inject.Plan) (inject.Effect, error
 		for _, proc := range next {
 			root := len(tried) == 0
 			tried[proc.PID] = true
-			inherited, err := patch(ctx, proc, own, mark(p), skew)
+			inherited, err := f.patch(ctx, proc, own, mark(p), skew)
 			switch {
 			case err == nil:
 				h.procs[proc.PID] = proc

@@ -45,7 +45,7 @@ func monotonicNow() int64 {
 //
 // The stub is written first and whole, then the entries: killed anywhere in between,
 // the target has entries that work.
-func patch(ctx context.Context, p inject.Process, own *image, plan uint64, r raw) (inherited bool, err error) {
+func (f *Fault) patch(ctx context.Context, p inject.Process, own *image, plan uint64, r raw) (inherited bool, err error) {
 	if wears(p, own, plan) {
 		return true, nil // and need not be stopped
 	}
@@ -87,10 +87,12 @@ func patch(ctx context.Context, p inject.Process, own *image, plan uint64, r raw
 		if err := m.write(own.area, area); err != nil {
 			return err
 		}
+		f.step("patch stub")
 		for i, at := range own.entries {
 			if err := m.write(at, own.jump(i)); err != nil {
 				return err
 			}
+			f.step(fmt.Sprint("patch entry ", i))
 		}
 		return nil
 	})
@@ -144,7 +146,7 @@ const (
 // entries come first; the stub itself goes only when nobody is in it or may come
 // back into it. Where that does not happen in time, left is true: what remains is
 // code that nobody can get to any more.
-func restore(ctx context.Context, p inject.Process, own *image, plan uint64) (left bool, err error) {
+func (f *Fault) restore(ctx context.Context, p inject.Process, own *image, plan uint64) (left bool, err error) {
 	entries := false // as they were
 	err = whileStopped(ctx, p, true, func(s *stopped) error {
 		m, err := openMemory(p, true)
@@ -164,6 +166,7 @@ func restore(ctx context.Context, p inject.Process, own *image, plan uint64) (le
 			if err != nil {
 				return err
 			}
+			f.step(fmt.Sprint("restore entry ", i))
 		}
 		if have, err := m.look(own); err != nil || have.patched() {
 			return errors.Join(err, fmt.Errorf("process %d: %d entries are still patched", p.PID, have.jumps))
@@ -175,6 +178,7 @@ func restore(ctx context.Context, p inject.Process, own *image, plan uint64) (le
 		if err := m.write(own.area, own.clean[own.area:own.area+len(own.stub)]); err != nil {
 			return err
 		}
+		f.step("restore stub")
 		now, err := m.read(0, len(own.clean))
 		if err == nil && !bytes.Equal(now, own.clean) {
 			err = fmt.Errorf("process %d: its vDSO is not as it was", p.PID)

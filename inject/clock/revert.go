@@ -63,7 +63,7 @@ func (f *Fault) revert(ctx context.Context, p inject.Plan) (inject.Effect, error
 		}
 		var errs []error
 		for _, proc := range procs {
-			remains, err := restore(ctx, proc, own, plan)
+			remains, err := f.restore(ctx, proc, own, plan)
 			switch {
 			case errors.Is(err, inject.ErrGone):
 				continue

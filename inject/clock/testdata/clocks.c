@@ -6,8 +6,9 @@
 // Its arguments: how many threads call all of the functions without end (and abort on
 // an impossible result); then one word: "seccomp" for a filter that kills the process
 // for any system call but read and write (strict mode would take the time stamp counter
-// away too), or "churn" for starting threads and forking children without end, aborting
-// if one of them fails.
+// away too), "churn" for starting threads and forking children without end, aborting
+// if one of them fails, or "signals" for a thread that sends itself signals without
+// end, aborting if one of those does not arrive exactly once.
 #define _GNU_SOURCE
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -124,6 +125,23 @@ static void *children_come_and_go(void *arg)
 	return arg;
 }
 
+static __thread volatile unsigned long arrived;
+
+static void arrive(int sig)
+{
+	arrived += sig == SIGUSR2;
+}
+
+static void *signals(void *arg)
+{
+	for (unsigned long sent = 1;; sent++) {
+		// A signal that a thread sends itself arrives before the call returns.
+		if (syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), SIGUSR2) != 0 || arrived != sent)
+			abort();
+	}
+	return arg;
+}
+
 int main(int argc, char **argv)
 {
 	int threads = argc > 1 ? atoi(argv[1]) : 0;
@@ -138,6 +156,11 @@ int main(int argc, char **argv)
 	if (argc > 2 && strcmp(argv[2], "churn") == 0) {
 		pthread_t t;
 		if (pthread_create(&t, NULL, threads_come_and_go, NULL) != 0 || pthread_create(&t, NULL, children_come_and_go, NULL) != 0)
+			abort();
+	}
+	if (argc > 2 && strcmp(argv[2], "signals") == 0) {
+		pthread_t t;
+		if (signal(SIGUSR2, arrive) == SIG_ERR || pthread_create(&t, NULL, signals, NULL) != 0)
 			abort();
 	}
 	print();
