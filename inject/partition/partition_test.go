@@ -31,6 +31,10 @@ func TestMain(m *testing.M) {
 		pipe(to)
 		return
 	}
+	if os.Getenv(withoutNft) != "" {
+		revertWithoutNft()
+		return
+	}
 	// They wait much more than they work, each in namespaces of its own.
 	testing.Init()
 	_ = flag.Set("test.parallel", "8")
