@@ -48,12 +48,13 @@ vm-deps:
 	  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends qemu-system-x86; }
 	lab/vm/fetch.sh "$${LOCKAUDIT_VM:-$${XDG_CACHE_HOME:-$$HOME/.cache}/lockaudit/vm}"
 
-# One machine at a time: an interpreted one takes a whole core. The test binaries are
-# static, because they run in the machines too.
+# One test at a time: an interpreted machine takes a whole core. VMFLAGS='-runs 20' has
+# them run 20 times; its summary says how often each passed, and how long it took.
+VMFLAGS ?=
 VMTESTS = ./lab/vm ./inject/partition ./inject/degrade ./inject/nodeclock ./cmd/lockaudit-agent
 test-vm: deps vm-deps
 	$(GO) vet -tags vm $(VMTESTS)
-	CGO_ENABLED=0 $(GO) test -tags vm -run '^TestVM' -p 1 -timeout 20m $(VMTESTS)
+	$(GO) run ./lab/vm/tests $(VMFLAGS) $(VMTESTS)
 
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }

@@ -40,6 +40,7 @@ var layers = map[string][]string{
 	"lab/vm/wire":  {},
 	"lab/vm/guest": {"lab/vm/wire"},
 	"lab/vm/exec":  {"lab/vm/wire"},
+	"lab/vm/tests": {},
 
 	"cmd/lockaudit":       {"*"},
 	"cmd/lockaudit-agent": {"agent", "agent/trail", "inject"},

@@ -18,9 +18,9 @@ import (
 	"github.com/lockaudit/lockaudit/lab/vm/wire"
 )
 
-// bootWait is how long a boot may take. It takes 3 seconds, and several times that
-// on a machine that is busy with other things.
-const bootWait = 2 * time.Minute
+// bootWait is how long a boot may take. It takes 3 seconds, and a hundred times that on a
+// machine that is busy with other things.
+const bootWait = 6 * time.Minute
 
 // Errors that callers decide on.
 var (
