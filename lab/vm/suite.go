@@ -3,6 +3,7 @@ package vm
 import (
 	"bytes"
 	"context"
+	"flag"
 	"maps"
 	"os"
 	"regexp"
@@ -47,7 +48,7 @@ func Suite(t *testing.T, m Machine, cases []Case) {
 	ctx, cancel := context.WithTimeout(context.Background(), suiteWait)
 	defer cancel()
 	var out bytes.Buffer
-	p, err := v.Start(wire.Program{Argv: []string{"/bin/suite.test", "-test.v", "-test.run=" + exactly(t.Name()), "-test.timeout=" + suiteWait.String()}}, &out, &out)
+	p, err := v.Start(wire.Program{Argv: []string{"/bin/suite.test", "-test.v", "-test.run=" + chosen(t.Name(), flag.Lookup("test.run").Value.String()), "-test.timeout=" + suiteWait.String()}}, &out, &out)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,6 +64,12 @@ func (p *Program) output(b *bytes.Buffer) string {
 	p.vm.Kill()
 	<-p.done
 	return b.String()
+}
+
+// chosen is exactly the test with the cases that -run has chosen below it.
+func chosen(name, run string) string {
+	levels, depth := strings.Split(run, "/"), strings.Count(name, "/")+1
+	return strings.Join(append([]string{exactly(name)}, levels[min(depth, len(levels)):]...), "/")
 }
 
 // exactly matches a test's name, level by level.
