@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"unicode"
+	"unicode/utf8"
 )
 
 // What looks like a secret is taken out before a record is written: an error may
@@ -32,9 +33,30 @@ func clean(s string) string {
 		}
 		return r
 	}, strings.ToValidUTF8(s, "?"))
-	s = urlPassword().ReplaceAllString(s, "${1}"+redacted+"@")
-	s = bearer().ReplaceAllString(s, "${1}"+redacted)
-	return cut(namedSecret().ReplaceAllString(s, "${1}"+redacted), maxText)
+	if suspicious(s) {
+		s = urlPassword().ReplaceAllString(s, "${1}"+redacted+"@")
+		s = bearer().ReplaceAllString(s, "${1}"+redacted)
+		s = namedSecret().ReplaceAllString(s, "${1}"+redacted)
+	}
+	return cut(s, maxText)
+}
+
+// suspicious is a quick look before the expressions, which take a while and are on the
+// way of every order: each of them needs one of these words. Beyond ASCII there are
+// other spellings of a letter, so that the expressions decide.
+func suspicious(s string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return true
+		}
+	}
+	s = strings.ToLower(s)
+	for _, word := range []string{"://", "bearer", "basic", "pass", "secret", "credential", "token", "key"} {
+		if strings.Contains(s, word) {
+			return true
+		}
+	}
+	return false
 }
 
 func cut(s string, n int) string {

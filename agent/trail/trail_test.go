@@ -315,6 +315,19 @@ func TestNoSecrets(t *testing.T) {
 	}
 }
 
+// TestEachKindOfSecret has each alone, so that the quick look lets none pass.
+func TestEachKindOfSecret(t *testing.T) {
+	for _, text := range []string{
+		"redis://u:hunter2hunter2@10.0.0.1", "Bearer hunter2hunter2", "BASIC hunter2hunter2", "password: hunter2hunter2", "DB_PASSWD=hunter2hunter2",
+		"passphrase 'hunter2hunter2'", "Secret=hunter2hunter2", "credential hunter2hunter2", "--auth-token hunter2hunter2",
+		"api_key=hunter2hunter2", "accessKey: hunter2hunter2", "PRIVATE-KEY hunter2hunter2", "\u017fecret=hunter2hunter2",
+	} {
+		if got := clean(text); strings.Contains(got, "hunter2") {
+			t.Errorf("%q becomes %q", text, got)
+		}
+	}
+}
+
 func TestLongRecordIsCut(t *testing.T) {
 	dir := t.TempDir()
 	l := open(t, dir)
