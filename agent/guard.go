@@ -98,13 +98,13 @@ func Guard(ctx context.Context, in io.Reader, out io.Writer, o GuardOptions) err
 	ctx, cancel := context.WithCancel(ctx)
 	var busy sync.WaitGroup
 	busy.Go(func() { g.watchHalt(ctx) })
-	for o := range orders(ctx, in) {
-		busy.Add(1)
-		go func() {
-			defer busy.Done()
-			answer(g.out, o, g.handle(ctx, o))
-		}()
-	}
+	orders(ctx, in, func(o order) {
+		if o.Op == opCaller && o.Caller != nil { // before the orders that follow it
+			g.log.caller(*o.Caller)
+			return
+		}
+		busy.Go(func() { answer(g.out, o, g.handle(ctx, o)) })
+	})
 	cancel()
 	busy.Wait()
 	err = errors.Join(g.revertAll(context.WithoutCancel(ctx), whyEnd), g.endClients())
@@ -141,41 +141,37 @@ func answer(out *lineWriter, o order, r reply) {
 	_ = out.send(m) // a lost peer shows at the end of its orders
 }
 
-// orders delivers decoded orders until the input ends or ctx is cancelled. A line
-// that cannot be decoded ends it too: the peer is not one of ours, and the end of
-// orders is the safe way. The reader's goroutine ends with the input.
-func orders(ctx context.Context, in io.Reader) <-chan order {
-	raw, out := make(chan order), make(chan order)
+// orders calls do with each decoded order until the input ends or ctx is cancelled,
+// and not any more once it has returned. A line that cannot be decoded ends it too:
+// the peer is not one of ours, and the end of orders is the safe way. do is called on
+// the goroutine that reads, which ends with the input, and must not wait.
+func orders(ctx context.Context, in io.Reader, do func(order)) {
+	var mu sync.Mutex
+	over := false
+	ended := make(chan struct{})
 	go func() {
-		defer close(raw)
-		_ = readLines(in, func(line []byte) error {
+		defer close(ended)
+		_ = readLines(polled(in), func(line []byte) error {
 			o, err := decodeOrder(line)
 			if err != nil {
 				return err
 			}
-			select {
-			case raw <- o:
-				return nil
-			case <-ctx.Done():
+			mu.Lock()
+			defer mu.Unlock()
+			if over {
 				return ctx.Err()
 			}
+			do(o)
+			return nil
 		})
 	}()
-	go func() {
-		defer close(out)
-		for {
-			select {
-			case o, ok := <-raw:
-				if !ok {
-					return
-				}
-				out <- o
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	return out
+	select {
+	case <-ended:
+	case <-ctx.Done():
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	over = true
 }
 
 func (g *guard) handle(ctx context.Context, o order) reply {
@@ -195,9 +191,6 @@ func (g *guard) handle(ctx context.Context, o order) reply {
 		e, err := g.revert(ctx, o.Fault)
 		return reply{result{Effect: &e}, err}
 	case o.Op == opPing:
-		return reply{}
-	case o.Op == opCaller && o.Caller != nil:
-		g.log.caller(*o.Caller)
 		return reply{}
 	case o.Op == opWatch && o.Process != nil:
 		return reply{err: g.watchClient(*o.Process)}

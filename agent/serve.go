@@ -80,20 +80,18 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, o Options) error {
 	alive, dead := context.WithCancel(context.WithoutCancel(ctx))
 	defer dead()
 	go s.pulse(alive)
-	for o := range orders(ctx, in) {
+	orders(ctx, in, func(o order) {
 		if o.Op == opCredit {
 			s.credit(o)
-			continue
+			return
 		}
-		busy.Add(1)
 		before, done := s.turn(o)
-		go func() {
-			defer busy.Done()
+		busy.Go(func() {
 			defer close(done)
 			<-before
 			answer(s.out, o, s.handle(ctx, o))
-		}()
-	}
+		})
+	})
 	cancel()
 	// The guard first: it waits for what is in the middle of an injection.
 	err = s.keeper.close()

@@ -68,20 +68,23 @@ func decodeMessage(line []byte) (message, error) {
 	return m, nil
 }
 
-// lineWriter writes one JSON value a line from a goroutine of its own, so that a
-// peer that does not read can never hold up a deadline. What it queues is bounded
-// by its users: answers by the orders, client output by the window.
+// lineWriter writes one JSON value a line and never waits for its peer, so that one
+// that does not read can hold up no deadline: what the peer does not take at once is
+// queued, for a goroutine that does wait. What it queues is bounded by its users:
+// answers by the orders, client output by the window.
 type lineWriter struct {
 	mu     sync.Mutex
 	ready  sync.Cond
 	queue  [][]byte
+	busy   bool // the goroutine writes
+	now    func([]byte) int
 	closed bool
 	err    error
 	done   chan struct{}
 }
 
 func newLineWriter(w io.Writer) *lineWriter {
-	l := &lineWriter{done: make(chan struct{})}
+	l := &lineWriter{done: make(chan struct{}), now: writeNow(w)}
 	l.ready.L = &l.mu
 	go l.run(w)
 	return l
@@ -103,8 +106,14 @@ func (l *lineWriter) send(v any) error {
 	if l.closed {
 		return ErrClosed
 	}
-	l.queue = append(l.queue, append(b, '\n'))
-	l.ready.Signal()
+	b = append(b, '\n')
+	if len(l.queue) == 0 && !l.busy {
+		b = b[l.now(b):]
+	}
+	if len(b) > 0 {
+		l.queue = append(l.queue, b)
+		l.ready.Signal()
+	}
 	return nil
 }
 
@@ -112,12 +121,14 @@ func (l *lineWriter) run(w io.Writer) {
 	defer close(l.done)
 	for {
 		l.mu.Lock()
+		l.busy = false
 		for len(l.queue) == 0 && !l.closed {
 			l.ready.Wait()
 		}
 		batch := l.queue
 		l.queue = nil
 		stop := len(batch) == 0
+		l.busy = !stop
 		l.mu.Unlock()
 		if stop {
 			return
