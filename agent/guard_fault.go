@@ -38,11 +38,12 @@ func (g *guard) prepare(ctx context.Context, s inject.Spec) (inject.Plan, error)
 	return k.Prepare(ctx, s)
 }
 
-// inject goes through the steps of every fault: prepare, journal, log, inject. After
+// inject goes through the steps of every fault: prepare, journal and log, inject. After
 // a failure nothing of it is left, or the error is ErrRevertFailed.
 func (g *guard) inject(ctx context.Context, s inject.Spec) (_ Fault, err error) {
-	var admitted *held
-	defer func() { g.log.injected(s, admitted, err) }()
+	var h *held
+	admitted := false
+	defer func() { g.log.injected(s, h, admitted, err) }()
 	if err := g.permits(); err != nil {
 		return Fault{}, err
 	}
@@ -59,16 +60,19 @@ func (g *guard) inject(ctx context.Context, s inject.Spec) (_ Fault, err error) 
 	if p.ID, err = newID(); err != nil {
 		return Fault{}, err
 	}
+	h = &held{kind: g.kinds[s.Kind], fault: Fault{ID: p.ID, Plan: p}}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	e := entryOf(p, trail.Inject, "")
+	e.Result, e.Objects = trail.Ordered, p.Objects
+	logged := g.log.must(e) // at the same time as the journal
 	if err := g.journal.write(p); err != nil {
 		return Fault{}, err
 	}
-	h := &held{kind: g.kinds[s.Kind], fault: Fault{ID: p.ID, Plan: p}}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if err := g.admit(h); err != nil {
+	if err := g.admit(h, logged); err != nil {
 		return Fault{}, errors.Join(err, g.journal.remove(p.ID))
 	}
-	admitted = h
+	admitted = true
 
 	g.repose.lock()
 	// Stopped in the middle of the injection, it may have the fault in effect.

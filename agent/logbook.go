@@ -100,22 +100,24 @@ func (b *logbook) caller(c Caller) {
 	b.note(trail.Entry{Event: trail.Start, Result: trail.OK})
 }
 
-// must returns once the entry is in the log; an error means that it is not, or
-// that nobody knows.
-func (b *logbook) must(e trail.Entry) error {
+// must begins to write an entry. What it returns waits until it is in the log; an error
+// means that it is not, or that nobody knows.
+func (b *logbook) must(e trail.Entry) (written func() error) {
 	done := make(chan error, 1)
-	err := b.put(&logged{e, done})
-	if err == nil {
+	if err := b.put(&logged{e, done}); err != nil {
+		done <- err
+	}
+	return func() error {
 		select {
-		case err = <-done:
+		case err := <-done:
+			if err != nil {
+				return fmt.Errorf("%w: %w", ErrLog, err)
+			}
+			return nil
 		case <-time.After(logWait):
-			err = fmt.Errorf("write log: no answer from the disk within %v", logWait)
+			return fmt.Errorf("%w: write log: no answer from the disk within %v", ErrLog, logWait)
 		}
 	}
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrLog, err)
-	}
-	return nil
 }
 
 // note logs without waiting. What cannot be logged is counted, and said by the
@@ -179,16 +181,17 @@ func (b *logbook) ended(p inject.Plan, event trail.Event, why string, seen strin
 	b.note(e)
 }
 
-// injected is how an order for a fault went. Without h it came no further than a
-// refusal; otherwise the record that it was about to be carried out is there.
-func (b *logbook) injected(s inject.Spec, h *held, err error) {
+// injected is how an order for a fault went. It is that of h from when the record that
+// it was about to be carried out was begun, and admitted if it came further than a
+// refusal.
+func (b *logbook) injected(s inject.Spec, h *held, admitted bool, err error) {
 	e := trail.Entry{Event: trail.Inject, Result: trail.OK, Kind: s.Kind, For: s.For}
 	if h != nil {
 		e.Fault, e.Deadline, e.Detail = h.fault.ID, h.fault.Deadline, h.fault.Effect.Seen
 	}
 	if err != nil {
 		e.Result, e.Detail, e.Deadline = trail.Refused, err.Error(), 0
-		if h != nil {
+		if admitted {
 			e.Result = trail.Failed
 		}
 	}
