@@ -10,7 +10,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 
 	"github.com/lockaudit/lockaudit/inject"
@@ -94,15 +93,15 @@ func resolved(ctx context.Context, s target.Selector) (target.Selector, error) {
 
 func open(path string) (*Namespace, error) {
 	// A path is from outside: it must not block on a pipe or start a device.
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	switch {
-	case errors.Is(err, os.ErrNotExist), errors.Is(err, unix.ESRCH):
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ESRCH):
 		return nil, fmt.Errorf("open network namespace %s: %w", path, inject.ErrGone)
 	case err != nil:
-		return nil, fmt.Errorf("open network namespace: %w", err)
+		return nil, fmt.Errorf("open network namespace %s: %w", path, err)
 	}
-	ns := &Namespace{file: f}
-	if ns.Ref.Inode, err = inodeOf(int(f.Fd())); err != nil {
+	ns := &Namespace{fd: fd}
+	if ns.Ref.Inode, err = inodeOf(fd); err != nil {
 		ns.Close()
 		return nil, fmt.Errorf("open network namespace %s: %w", path, err)
 	}

@@ -3,7 +3,6 @@ package netns
 import (
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
 
 	"github.com/lockaudit/lockaudit/inject"
@@ -11,15 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Namespace is an open one. The file keeps it, and its number, from being reused;
-// it is closed only when nothing is done there any more.
+// Namespace is an open one. The descriptor keeps it, and its number, from being reused;
+// it is closed once, when nothing is done there any more.
 type Namespace struct {
-	Ref  Ref
-	file *os.File
+	Ref Ref
+	fd  int
 }
 
 // Close lets go of it.
-func (n *Namespace) Close() { _ = n.file.Close() }
+func (n *Namespace) Close() { _ = unix.Close(n.fd) }
 
 // Enter runs f on a thread in the namespace. Sockets that f opens stay there.
 func (n *Namespace) Enter(f func() error) error {
@@ -32,9 +31,7 @@ func (n *Namespace) Enter(f func() error) error {
 	if same { // neither a thread nor CAP_SYS_ADMIN is needed
 		return f()
 	}
-	err = n.onBorrowedThread(f)
-	runtime.KeepAlive(n.file) // its number must not be reused before the thread is inside
-	return err
+	return n.onBorrowedThread(f)
 }
 
 // onBorrowedThread runs f on a thread of the runtime that goes back to its own
@@ -49,15 +46,15 @@ func (n *Namespace) onBorrowedThread(f func() error) error {
 			result <- OnThrowawayThread(func() error { return n.inside(f) })
 			return
 		}
-		back, err := os.Open("/proc/thread-self/ns/net")
+		back, err := open("/proc/thread-self/ns/net")
 		if err != nil {
 			runtime.UnlockOSThread() // it has not left
-			result <- fmt.Errorf("open network namespace: %w", err)
+			result <- err
 			return
 		}
 		defer back.Close()
 		err = n.inside(f)
-		if failed := unix.Setns(int(back.Fd()), unix.CLONE_NEWNET); failed == nil {
+		if failed := unix.Setns(back.fd, unix.CLONE_NEWNET); failed == nil {
 			runtime.UnlockOSThread()
 		} // else still locked: the runtime ends the thread
 		result <- err
@@ -66,7 +63,7 @@ func (n *Namespace) onBorrowedThread(f func() error) error {
 }
 
 func (n *Namespace) inside(f func() error) error {
-	if err := unix.Setns(int(n.file.Fd()), unix.CLONE_NEWNET); err != nil {
+	if err := unix.Setns(n.fd, unix.CLONE_NEWNET); err != nil {
 		if errors.Is(err, unix.EPERM) {
 			err = fmt.Errorf("%w; CAP_SYS_ADMIN is needed: %w", err, inject.ErrUnsupported)
 		}
