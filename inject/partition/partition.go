@@ -130,6 +130,7 @@ func (f *Fault) prepare(ctx context.Context, s inject.Spec) (inject.Plan, error)
 		return none, err
 	}
 	defer ns.Close()
+	warm()
 	m, unknown := f.means() // choose says it
 	var conn *nft.Conn
 	seen, err := look(ns, unknown != nil || m.way == forward, func() { conn, _ = nft.Dial() }) // Inject says it, if it fails there too

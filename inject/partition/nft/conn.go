@@ -33,6 +33,9 @@ func (f Family) String() string {
 	return "inet"
 }
 
+// received is at least what the kernel puts into one piece of a dump: 32 KB.
+const received = 64 << 10
+
 // patience bounds one answer of the kernel, which does not depend on anybody else.
 const patience = 5 * time.Second
 
@@ -41,7 +44,7 @@ const patience = 5 * time.Second
 type Conn struct {
 	fd  int
 	seq uint32
-	buf []byte
+	buf []byte // of what is received; from the first answer on
 }
 
 // ErrNoNftables: the kernel has no nf_tables, and no module of it can be loaded, so
@@ -88,7 +91,7 @@ func Adopt(fd int) (*Conn, error) {
 	}
 	// Numbers that a previous user of the socket has hardly used: a late answer to
 	// it is then not taken for ours.
-	return &Conn{fd: fd, seq: uint32(time.Now().UnixNano()), buf: make([]byte, 64<<10)}, nil
+	return &Conn{fd: fd, seq: uint32(time.Now().UnixNano())}, nil
 }
 
 // Close closes the socket; the kernel then removes the tables that it owns.
@@ -113,6 +116,9 @@ func (m message) errno() unix.Errno {
 }
 
 func (c *Conn) receive(f func(message)) error {
+	if c.buf == nil {
+		c.buf = make([]byte, received)
+	}
 	n, _, err := unix.Recvfrom(c.fd, c.buf, 0)
 	for err == unix.EINTR {
 		n, _, err = unix.Recvfrom(c.fd, c.buf, 0)
