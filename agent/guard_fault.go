@@ -94,17 +94,21 @@ func (g *guard) inject(ctx context.Context, s inject.Spec) (_ Fault, err error) 
 }
 
 // expire runs on the timer thread. What waits for programs of others, touches the
-// disk, or failed, goes on elsewhere: another deadline may be due.
+// disk, failed, or is in the middle of a slow revert already, goes on elsewhere:
+// another deadline may be due.
 func (g *guard) expire(h *held) {
-	if h.fault.Plan.Spec.Patience > 0 {
-		go g.expireNow(h)
+	if h.fault.Plan.Spec.Patience == 0 && h.mu.TryLock() {
+		g.expireNow(h)
 		return
 	}
-	g.expireNow(h)
+	go func() {
+		h.mu.Lock()
+		g.expireNow(h)
+	}()
 }
 
+// expireNow unlocks h.mu, which the caller has locked.
 func (g *guard) expireNow(h *held) {
-	h.mu.Lock()
 	if h.over {
 		h.mu.Unlock()
 		return

@@ -60,14 +60,14 @@ func (k *keeper) allowLocked(d time.Duration) {
 // of CLOCK_MONOTONIC_RAW. If this process itself was held up past it, the report
 // may be waiting unread, so it is given one more grace.
 func (k *keeper) expect(g *guardProc, id string, at time.Duration, again bool) {
-	time.AfterFunc(at-rawNow(), func() {
+	time.AfterFunc(nap(at-rawNow()), func() {
 		k.mu.Lock()
 		defer k.mu.Unlock()
 		f, on := k.active[id]
 		late := rawNow() - at
 		switch {
 		case !on:
-		case late < 0: // CLOCK_MONOTONIC runs fast
+		case late < 0:
 			k.expect(g, id, at, again)
 		case late > grace/2 && !again:
 			k.expect(g, id, rawNow()+grace, true)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/lockaudit/lockaudit/inject"
@@ -106,9 +107,15 @@ func makeState(dir string) error {
 	}
 	// A directory that was there before may be somebody else's, so its mode is
 	// checked and never changed.
-	if st, err := os.Stat(dir); err != nil {
+	st, err := os.Stat(dir)
+	if err != nil {
 		return fmt.Errorf("check state directory: %w", err)
-	} else if st.Mode().Perm()&0o022 != 0 {
+	}
+	// What its owner writes into the journal there would be carried out.
+	if s, ok := st.Sys().(*syscall.Stat_t); ok && s.Uid != 0 && int(s.Uid) != os.Geteuid() {
+		return fmt.Errorf("check state directory: %s belongs to uid %d; set LOCKAUDIT_STATE to a directory of yours", dir, s.Uid)
+	}
+	if st.Mode().Perm()&0o022 != 0 {
 		return fmt.Errorf("check state directory: others may write to %s (mode %04o); set LOCKAUDIT_STATE to a directory of yours", dir, st.Mode().Perm())
 	}
 	return nil

@@ -69,20 +69,24 @@ func (t *timers) close() {
 	unix.Close(t.fd)
 }
 
-// arm programs the next wake-up. No kernel timer runs on RAW, so it is one on
-// CLOCK_MONOTONIC; as that may be slewed by up to 10 %, it first sleeps nine
-// tenths of the way and measures again, down to 2 ms.
+// nap is how long to sleep on CLOCK_MONOTONIC towards an instant of
+// CLOCK_MONOTONIC_RAW, on which no timer runs. That clock may be slewed by up to 10 %,
+// so it is nine tenths of the way, after which to measure again, down to 2 ms.
+func nap(left time.Duration) time.Duration {
+	if left > 2*time.Millisecond {
+		left = left * 9 / 10
+	}
+	return max(left, 0)
+}
+
+// arm programs the next wake-up.
 func (t *timers) arm() {
 	var spec unix.ItimerSpec // zero disarms
 	switch {
 	case t.closed:
 		spec.Value = unix.NsecToTimespec(1)
 	case len(t.queue) > 0:
-		left := t.queue[0].at - rawNow()
-		if left > 2*time.Millisecond {
-			left = left * 9 / 10
-		}
-		at := monoNow() + max(left, 0)
+		at := monoNow() + nap(t.queue[0].at-rawNow())
 		spec.Value = unix.NsecToTimespec(max(int64(at), 1))
 	}
 	// Fails only on a bad descriptor or time; neither can be.

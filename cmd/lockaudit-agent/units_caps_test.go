@@ -174,3 +174,38 @@ func locked(guard int) error {
 	}
 	return nil
 }
+
+// TestUnitCrash: with the capabilities of the unit a server is started again as it was, or it is
+// not killed.
+func TestUnitCrash(t *testing.T) {
+	exe := program(t)
+	systemdtest.Run(t, func(t *testing.T, m *systemdtest.Machine) {
+		n := newMachine(t, m, exe)
+		c := n.dial()
+		spec := func(pid int) inject.Spec {
+			n.within("it shows its command line", func() bool { // a started program may not have come so far
+				line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+				return err == nil && string(line) == "sleep\x001000\x00"
+			})
+			return inject.Spec{Kind: "crash", For: time.Minute, Patience: 20 * time.Second, Params: fmt.Appendf(nil, `{"target":{"pid":%d}}`, pid)}
+		}
+		root := exec.Command("sleep", "1000")
+		if err := root.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _, _ = root.Process.Kill(), root.Wait() })
+		if p, err := c.Prepare(ctx60(t), spec(root.Process.Pid)); !errors.Is(err, inject.ErrUnsupported) || !strings.Contains(err.Error(), "which this agent cannot give it again") {
+			t.Errorf("a server with all capabilities: %q, %v", p.Objects, err)
+		}
+		f, err := c.Inject(ctx60(t), spec(victim(t)))
+		if err != nil || !strings.Contains(f.Effect.Seen, "it runs as process") {
+			t.Fatalf("a server without any: %+v, %v", f, err)
+		}
+		if _, err := c.Revert(ctx60(t), f.ID); err != nil {
+			t.Error(err)
+		}
+		if err := c.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+}

@@ -65,8 +65,8 @@ func (u *undo) plan(ctx context.Context, t target.Target, r *Restart) (string, e
 	}
 	if r != nil {
 		err = u.Image.apply(*r)
-	} else {
-		err = u.Image.usable(t, u.Twin)
+	} else if err = u.Image.usable(t, u.Twin); err == nil {
+		err = refuseBeyond(t)
 	}
 	if err != nil {
 		return "", err
