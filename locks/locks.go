@@ -11,6 +11,7 @@ import (
 
 	"github.com/lockaudit/lockaudit/facts"
 	"github.com/lockaudit/lockaudit/history"
+	"github.com/lockaudit/lockaudit/survey"
 )
 
 // Definite outcomes. Any other error means that the operation may have happened.
@@ -125,6 +126,12 @@ type Notifier interface {
 // Observer asks the service, without side effect, who holds the key.
 type Observer interface {
 	Observe(ctx context.Context, key string) (history.Holder, error)
+}
+
+// Surveyor is implemented by drivers that can look at a service of which nobody has
+// said yet which locks are in it. It changes nothing there.
+type Surveyor interface {
+	Survey(ctx context.Context, t Target, o survey.Options) (survey.Survey, error)
 }
 
 // Driver opens clients of one backend.

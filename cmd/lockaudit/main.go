@@ -125,7 +125,8 @@ lock clients that it started itself; of the lock servers, only what the plan nam
 A cut of a node or of the lock servers hits whatever else talks to them;
 lockaudit plan lists every fault before anything is touched. Every fault has a
 deadline and ends by itself.`,
-		Example: `  lockaudit plan plan.yaml                 what would the audit do?
+		Example: `  lockaudit init redis://10.0.0.1:6379     write a plan by looking at what is there
+  lockaudit plan plan.yaml                 what would the audit do?
   lockaudit doctor plan.yaml               can it reach the nodes, and what can it inject?
   lockaudit audit plan.yaml                the audit
   lockaudit audit plan.yaml --fail-under B --min-coverage critical
@@ -140,7 +141,7 @@ deadline and ends by itself.`,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
-		auditCommand(), planCommand(), inspectCommand(), judgeCommand(), reportCommand(), diffCommand(),
+		initCommand(), auditCommand(), planCommand(), inspectCommand(), judgeCommand(), reportCommand(), diffCommand(),
 		injectCommand(), haltCommand(), resumeCommand(), healCommand(), agentLogCommand(), doctorCommand(), clientCommand(),
 	)
 	return root

@@ -41,8 +41,8 @@ func (p *progress) update(now probes.Progress) {
 		p.draw()
 		return
 	}
-	fmt.Fprintf(p.w, "%6.1fs  %s  trial %d of %d  %s%s\n",
-		time.Since(p.started).Seconds(), now.Probe, now.Trial, now.Trials, now.Step, countdown(now.Until))
+	fmt.Fprintf(p.w, "%6.1fs  %s  %s%s%s\n",
+		time.Since(p.started).Seconds(), now.Probe, trialOf(now, "trial %d of %d  "), now.Step, countdown(now.Until))
 }
 
 func (p *progress) animate() {
@@ -65,12 +65,20 @@ func (p *progress) draw() {
 	if p.now.Probe == "" {
 		return
 	}
-	line := fmt.Sprintf("%5.1fs  %s  %d/%d  %s%s", time.Since(p.started).Seconds(),
-		p.now.Probe, p.now.Trial, p.now.Trials, p.now.Step, countdown(p.now.Until))
+	line := fmt.Sprintf("%5.1fs  %s  %s%s%s", time.Since(p.started).Seconds(),
+		p.now.Probe, trialOf(p.now, "%d/%d  "), p.now.Step, countdown(p.now.Until))
 	if width, _, err := term.GetSize(int(p.w.(*os.File).Fd())); err == nil && len(line) >= width && width > 1 {
 		line = line[:width-1]
 	}
 	fmt.Fprintf(p.w, "\r\x1b[K%s", line)
+}
+
+// trialOf is empty for what is not done in trials.
+func trialOf(now probes.Progress, format string) string {
+	if now.Trials == 0 {
+		return ""
+	}
+	return fmt.Sprintf(format, now.Trial, now.Trials)
 }
 
 func countdown(until time.Time) string {

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/lockaudit/lockaudit/facts"
@@ -182,17 +183,16 @@ func versionLess(a, b string) bool {
 }
 
 // auth asks whether the service wants credentials: etcd's own users, or, before
-// them, a client certificate.
+// them, a client certificate. It tries a read without any: to ask AuthStatus would need
+// the rights of root.
 func auth(ctx context.Context, etcd *clientv3.Client, t locks.Target, d *facts.Deployment) {
-	ctx, cancel := context.WithTimeout(ctx, reachLimit)
-	defer cancel()
-	status, err := etcd.AuthStatus(ctx)
+	users, err := wantsUser(ctx, t)
 	if err != nil {
 		unknown(d, "authentication", err)
 		return
 	}
-	asks := status.Enabled
-	d.Settings = append(d.Settings, facts.Setting{Name: "auth enabled", Value: strconv.FormatBool(status.Enabled)})
+	asks := users
+	d.Settings = append(d.Settings, facts.Setting{Name: "auth enabled", Value: strconv.FormatBool(users)})
 	if *d.TLS {
 		wants, err := wantsCertificate(ctx, etcd.Endpoints()[0], t)
 		if err != nil {
@@ -203,4 +203,29 @@ func auth(ctx context.Context, etcd *clientv3.Client, t locks.Target, d *facts.D
 		d.Settings = append(d.Settings, facts.Setting{Name: "client certificate required", Value: strconv.FormatBool(wants)})
 	}
 	d.Auth = &asks
+}
+
+// wantsUser reads a key that is not there, as nobody. With --client-cert-auth the
+// certificate's name may be a user of its own, and then nobody is not refused.
+func wantsUser(ctx context.Context, t locks.Target) (bool, error) {
+	t.Username, t.Password = "", ""
+	config, err := configure(t)
+	if err != nil {
+		return false, err
+	}
+	nobody, err := clientv3.New(config)
+	if err != nil {
+		return false, err
+	}
+	defer nobody.Close()
+	ctx, cancel := context.WithTimeout(ctx, reachLimit)
+	defer cancel()
+	_, err = nobody.Get(ctx, t.Key+"/lockaudit-nobody", clientv3.WithSerializable())
+	switch {
+	case errors.Is(err, rpctypes.ErrUserEmpty), errors.Is(err, rpctypes.ErrPermissionDenied):
+		return true, nil
+	case err != nil:
+		return false, err
+	}
+	return false, nil
 }

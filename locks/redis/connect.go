@@ -59,6 +59,7 @@ func connect(ctx context.Context, t locks.Target) (*redis.Client, error) {
 		return nil, err
 	}
 	rdb := redis.NewClient(config)
+	rdb.AddHook(denials{})
 	ctx, cancel := context.WithTimeout(ctx, reachLimit)
 	defer cancel()
 	if _, err := call(ctx, func() (string, error) { return rdb.Ping(ctx).Result() }); err != nil {

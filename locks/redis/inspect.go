@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -54,17 +53,11 @@ func unknown(d *facts.Deployment, what string, err error) {
 }
 
 func info(ctx context.Context, rdb *redis.Client, m *facts.Member, d *facts.Deployment) {
-	text, err := call(ctx, func() (string, error) { return rdb.Info(ctx).Result() })
+	fields, err := readInfo(ctx, rdb)
 	if err != nil {
 		m.Err = err.Error()
 		unknown(d, "INFO", err)
 		return
-	}
-	fields := map[string]string{}
-	for line := range strings.Lines(text) {
-		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
-			fields[name] = value
-		}
 	}
 	m.ID, m.Role, m.Version = fields["run_id"], fields["role"], fields["redis_version"]
 	d.Version = m.Version

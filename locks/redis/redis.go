@@ -194,6 +194,13 @@ func (c *client) Observe(ctx context.Context, key string) (history.Holder, error
 		})
 		return s, err
 	})
+	if redis.HasErrorPrefix(err, "EXECABORT") { // the answer to one of them says why
+		if _, why := call(ctx, func() (string, error) { return c.rdb.Get(ctx, key).Result() }); why != nil {
+			err = why
+		} else if _, why := call(ctx, func() (time.Duration, error) { return c.rdb.PTTL(ctx, key).Result() }); why != nil {
+			err = why
+		}
+	}
 	switch {
 	case errors.Is(err, redis.Nil):
 		return history.Holder{}, nil

@@ -1,0 +1,85 @@
+package redis
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/lockaudit/lockaudit/locks"
+)
+
+// denials names the permission that a NOPERM is about, as ACL SETUSER takes it. It
+// is a hook, so that no command can be forgotten.
+type denials struct{}
+
+func (denials) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
+}
+
+func (denials) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := named(cmd, next(ctx, cmd))
+		if err != nil {
+			cmd.SetErr(err)
+		}
+		return err
+	}
+}
+
+func (denials) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		err := next(ctx, cmds)
+		for _, cmd := range cmds {
+			if own := named(cmd, cmd.Err()); own != nil && own != cmd.Err() {
+				if err == cmd.Err() {
+					err = own
+				}
+				cmd.SetErr(own)
+			}
+		}
+		return err
+	}
+}
+
+var (
+	// "this user has no permissions to run the 'config|get' command", since 6.0
+	deniedCommand = regexp.MustCompile(`run the '([^']+)' command`)
+	// "… to access one of the keys used as arguments", "… the 'k' key"
+	deniedKey = regexp.MustCompile(`(?i)access .*key`)
+)
+
+// readers are the commands for which the permission to read a key is enough.
+var readers = []string{"get", "getrange", "hscan", "pttl", "type", "exists"}
+
+func named(cmd redis.Cmder, err error) error {
+	if err == nil || !redis.HasErrorPrefix(err, "NOPERM") {
+		return err
+	}
+	if m := deniedCommand.FindStringSubmatch(err.Error()); m != nil {
+		return &locks.Denied{Needs: "+" + strings.ToLower(m[1]), Err: err}
+	}
+	if deniedKey.MatchString(err.Error()) {
+		return &locks.Denied{Needs: keyPermission(cmd), Err: err}
+	}
+	return err
+}
+
+// keyPermission of a command; the keys of a script come behind their number.
+func keyPermission(cmd redis.Cmder) string {
+	args, first := cmd.Args(), 1
+	if strings.HasPrefix(cmd.Name(), "eval") {
+		first = 3
+	}
+	if len(args) <= first {
+		return "~*"
+	}
+	if slices.Contains(readers, cmd.Name()) {
+		return fmt.Sprintf("%%R~%v", args[first])
+	}
+	return fmt.Sprintf("~%v", args[first])
+}
