@@ -30,7 +30,7 @@ var layers = map[string][]string{
 	"agent":       {"inject", "inject/target", "measure"},
 	"agent/trail": {"inject"},
 	"plan":        {"locks", "resources", "survey"},
-	"probes":      {"record", "history", "facts", "clients", "locks"},
+	"probes":      {"record", "history", "facts", "clients", "locks", "survey"},
 	"audit":       {"plan", "probes", "agent", "measure", "record", "history", "facts", "clients", "inject"},
 	"checklist":   {"record", "history", "facts"},
 	"reports":     {"checklist", "record", "history", "facts"},

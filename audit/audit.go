@@ -81,6 +81,7 @@ func Plan(p *plan.Plan, o Options) (Schedule, error) {
 			// Suffixes, not children: services that lock by prefix would see a
 			// child of the real key as an attempt to get the real lock.
 			Key:         p.Lock.Key + ".lockaudit-canary-" + id,
+			RealKey:     p.Lock.Key,
 			Scope:       "lockaudit-canary-" + id,
 			TTL:         p.Lock.TTL,
 			HasResource: p.Resource != nil,

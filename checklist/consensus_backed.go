@@ -53,7 +53,9 @@ func judgeMembers(d *facts.Deployment) Finding {
 	case d.Consensus == "" && len(d.Members) == 0:
 		f.Summary = "the lock service could not be inspected"
 	case d.Consensus == "":
-		f.Outcome, f.Summary = Fail, "no consensus protocol replicates lock state before it is acknowledged"
+		f.Outcome, f.Summary = Fail, "no consensus protocol replicates lock state before it is acknowledged"+forgetful(d)
+	case d.Evicts != nil && *d.Evicts:
+		f.Outcome, f.Summary = Fail, d.Consensus+forgetful(d)
 	case d.Voters == 0:
 		f.Summary = "the service speaks " + d.Consensus + ", but its voting members could not be counted"
 	case d.Durable != nil && !*d.Durable:
@@ -65,6 +67,18 @@ func judgeMembers(d *facts.Deployment) Finding {
 		f.Outcome, f.Summary = Pass, fmt.Sprintf("%s with %d voting members", d.Consensus, d.Voters)
 	}
 	return f
+}
+
+// forgetful says how else the service may lose a lock that it has acknowledged.
+func forgetful(d *facts.Deployment) string {
+	text := ""
+	if no(d.Durable) {
+		text += "; an acknowledged lock is not on disk, so that a restart forgets it"
+	}
+	if d.Evicts != nil && *d.Evicts {
+		text += "; a lock may be evicted to free memory"
+	}
+	return text
 }
 
 // memberFacts cites what the members say of themselves.
@@ -88,6 +102,7 @@ func memberFacts(d *facts.Deployment) []Evidence {
 		}
 		out = append(out, Evidence{Probe: inspect, Text: text})
 	}
+	out = append(out, Evidence{Probe: inspect, Text: "acknowledged locks are on disk: " + yesNo(d.Durable) + "; locks may be evicted: " + yesNo(d.Evicts)})
 	for _, line := range d.Unknown {
 		out = append(out, Evidence{Probe: inspect, Text: "unknown: " + line})
 	}

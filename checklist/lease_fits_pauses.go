@@ -11,8 +11,9 @@ import (
 )
 
 const (
-	measurePauses  = "measure-pauses"
-	measureNetwork = "measure-network"
+	measurePauses   = "measure-pauses"
+	measureNetwork  = "measure-network"
+	measureRenewals = "measure-renewals"
 )
 
 func leaseFitsPauses() Item {
@@ -21,7 +22,7 @@ func leaseFitsPauses() Item {
 		Question: "does the lease outlast pauses and network, and end before the accepted takeover time?",
 		Why:      "A lease shorter than the longest pause changes holders for nothing; one longer than the business can wait stops the work after a crash.",
 		Severity: Major,
-		Probes:   []string{measurePauses, measureNetwork},
+		Probes:   []string{measurePauses, measureNetwork, measureRenewals},
 		Fix:      map[string]string{"": "Choose a TTL above the longest pause plus the tail of the round trip, and below the takeover time that the business accepts (lock.takeover in the plan); renew every third of it. Measure for longer (measure_for) and under the production load before trusting the numbers."},
 		Judge:    judgeLease,
 	}
@@ -35,7 +36,8 @@ const renewals = 3
 // thin is the share of the budget above which a short measurement is no comfort.
 const thin = 0.5
 
-// judgeLease: longest pause + tail of the round trip < TTL − renew interval.
+// judgeLease: longest pause + tail of the round trip < TTL − renew interval. Where the
+// real lock was seen, its lease and its renewals count, not the plan's and a guess.
 func judgeLease(run record.Run) Finding {
 	if run.Manifest.Subject.Can(sessionBound) {
 		return Finding{Outcome: NotApplicable, Summary: "the lock has no lease: it lasts as long as the service sees its holder's connection (see recovers_after_crash)"}
@@ -44,7 +46,9 @@ func judgeLease(run record.Run) Finding {
 	if ttl <= 0 {
 		return Finding{Summary: "the record does not say how long the lease is"}
 	}
-	budget := ttl - ttl/renewals
+	own := ownRenewals(run, ttl)
+	ttl = own.lease
+	budget := ttl - own.every
 	pause, missing := worst(run, measurePauses, history.SamplePause)
 	if missing != "" {
 		return Finding{Summary: missing}
@@ -54,10 +58,10 @@ func judgeLease(run record.Run) Finding {
 		return Finding{Summary: missing, Evidence: pause.evidence}
 	}
 	need := pause.longest + rtt.longest
-	f := Finding{Evidence: append(pause.evidence, rtt.evidence...)}
+	f := Finding{Evidence: append(append(pause.evidence, rtt.evidence...), own.evidence...)}
 	seen := fmt.Sprintf("longest pause %s in %s of measuring on %s, longest round trip %s",
 		fine(pause.longest), Duration(pause.over), strings.Join(pause.nodes, " and "), fine(rtt.longest))
-	room := fmt.Sprintf("a lease of %s that is renewed every third leaves %s", Duration(ttl), Duration(budget))
+	room := fmt.Sprintf("a lease of %s that is renewed %s leaves %s", Duration(ttl), own.words, Duration(budget))
 	takeover := run.Manifest.Subject.Takeover
 	switch {
 	case takeover > 0 && ttl > takeover:
@@ -66,12 +70,18 @@ func judgeLease(run record.Run) Finding {
 	case need >= ttl:
 		f.Outcome = Fail
 		f.Summary = fmt.Sprintf("the lease of %s does not outlast what was seen: %s", Duration(ttl), seen)
+	case own.late != "":
+		f.Outcome = Fail
+		f.Summary = fmt.Sprintf("%s: one renewal that fails or is late ends the lease; %s", own.late, seen)
 	case need >= budget:
 		f.Outcome = Warn
 		f.Summary = fmt.Sprintf("a pause as long as the one seen ends the lease if it comes just before a renewal: %s; %s", seen, room)
 	case float64(need) > thin*float64(budget):
 		f.Outcome = Warn
 		f.Summary = fmt.Sprintf("little margin: %s; %s", seen, room)
+	case own.differs != "":
+		f.Outcome = Warn
+		f.Summary = fmt.Sprintf("%s: the plan's is not the one to judge by; %s; %s", own.differs, seen, room)
 	default:
 		f.Outcome = Pass
 		f.Summary = fmt.Sprintf("%s; %s; a rare pause and one inside a process (garbage collection) do not show in so short a sample", seen, room)

@@ -123,6 +123,8 @@ type Holder struct {
 	Held   bool   `json:"held"`
 	ID     string `json:"id,omitempty"`
 	LeftMs int64  `json:"left_ms,omitempty"`
+	// LeaseMs is the whole lease, where the service tells it.
+	LeaseMs int64 `json:"lease_ms,omitempty"`
 }
 
 // maxLine bounds a line in both directions: a client that prints without end

@@ -224,7 +224,7 @@ func (s *server) observe(ctx context.Context, req Request) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	return Answer{Holder: &Holder{Held: h.Held, ID: h.ID, LeftMs: h.Left.Milliseconds()}}, nil
+	return Answer{Holder: &Holder{Held: h.Held, ID: h.ID, LeftMs: h.Left.Milliseconds(), LeaseMs: h.Lease.Milliseconds()}}, nil
 }
 
 func millis(n int64) time.Duration { return time.Duration(n) * time.Millisecond }

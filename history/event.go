@@ -123,8 +123,9 @@ type Holder struct {
 	Held bool `json:"held"`
 	// ID is the token ID of the hold, or what the service knows of the holder.
 	ID string `json:"id,omitempty"`
-	// Left is the rest of the lease in nanoseconds; 0 if unknown.
-	Left time.Duration `json:"left,omitempty"`
+	// Left is the rest of the lease in nanoseconds, Lease the whole of it; 0 if unknown.
+	Left  time.Duration `json:"left,omitempty"`
+	Lease time.Duration `json:"lease,omitempty"`
 }
 
 // Clock is a wall clock that was read from elsewhere.

@@ -15,6 +15,8 @@ const (
 	SampleAcquire = "acquire" // an acquire of the free canary key, Peer empty
 	SampleRelease = "release" // its release
 	SamplePause   = "pause"   // gaps in which a thread of the node did not run
+	SampleRenewal = "renewal" // between two renewals of the application's own lock
+	SampleLease   = "lease"   // of the application's own lock; Source exact or at least
 	SampleStall   = "stall"   // the longest gap in which the auditor did not run
 )
 

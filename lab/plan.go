@@ -133,15 +133,16 @@ func (l Lab) probes() (list []string, why string) {
 
 // Probes that not every lab needs to show.
 const (
-	delayWrite = "delay-write-in-flight"
-	loseReply  = "lose-acquire-reply"
+	delayWrite      = "delay-write-in-flight"
+	loseReply       = "lose-acquire-reply"
+	measureRenewals = "measure-renewals"
 )
 
 // Probes lists every probe, in the order in which an audit runs them.
 func Probes() []string {
 	return []string{
-		"inspect-deployment", "measure-network", "measure-pauses", "measure-acquire", "contend", "token-battery",
-		"replay-operation", "crash-holder", "pause-holder-past-ttl", "lost-update", "partition-holder-past-ttl",
+		"inspect-deployment", "measure-network", "measure-pauses", measureRenewals, "measure-acquire", "contend",
+		"token-battery", "replay-operation", "crash-holder", "pause-holder-past-ttl", "lost-update", "partition-holder-past-ttl",
 		delayWrite, loseReply, "lose-node", "double-execution", "clock-jump-holder", "clock-jump-lock-server",
 		"clock-drift", "isolate-lock-leader", "crash-lock-primary", "restart-lock-server", "partition-lock-servers",
 	}

@@ -154,7 +154,7 @@ func fill(e *history.Event, reply clients.Reply) {
 		e.Holding = a.Holding
 	case history.OpObserve:
 		if a.Holder != nil {
-			e.Holder = &history.Holder{Held: a.Holder.Held, ID: a.Holder.ID, Left: ms(a.Holder.LeftMs)}
+			e.Holder = &history.Holder{Held: a.Holder.Held, ID: a.Holder.ID, Left: ms(a.Holder.LeftMs), Lease: ms(a.Holder.LeaseMs)}
 		}
 	}
 }

@@ -61,6 +61,7 @@ func All() []Probe {
 		inspectDeployment(),
 		measureNetwork(),
 		measurePauses(),
+		measureRenewals(),
 		measureAcquire(),
 		contend(),
 		tokenBattery(),
@@ -95,6 +96,8 @@ func ByName(name string) (Probe, bool) {
 
 // Params is what a probe must know of the deployment.
 type Params struct {
+	// RealKey is the application's own, which is looked at and never touched.
+	RealKey string
 	// Key and Scope are the audit's own (canary) lock key and resource scope.
 	Key   string
 	Scope string

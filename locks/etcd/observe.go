@@ -31,6 +31,7 @@ func (c *client) Observe(ctx context.Context, key string) (history.Holder, error
 		return history.Holder{}, fmt.Errorf("observe %s: read lease: %w", key, err)
 	}
 	// An expired lease (-1) takes its key with it in a moment; the key decides.
+	holder.Lease = time.Duration(max(lease.GrantedTTL, 0)) * time.Second
 	holder.Left = time.Duration(max(lease.TTL, 0)) * time.Second
 	return holder, nil
 }
