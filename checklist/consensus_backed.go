@@ -48,7 +48,8 @@ func judgeMembers(d *facts.Deployment) Finding {
 	if d == nil {
 		return Finding{Summary: "the lock service was not inspected"}
 	}
-	f := Finding{Evidence: memberFacts(d)}
+	kept := "acknowledged locks are on disk: " + yesNo(d.Durable) + "; locks may be evicted: " + yesNo(d.Evicts)
+	f := Finding{Evidence: append(memberFacts(d), Evidence{Probe: inspect, Text: kept})}
 	switch {
 	case d.Consensus == "" && len(d.Members) == 0:
 		f.Summary = "the lock service could not be inspected"
@@ -102,7 +103,6 @@ func memberFacts(d *facts.Deployment) []Evidence {
 		}
 		out = append(out, Evidence{Probe: inspect, Text: text})
 	}
-	out = append(out, Evidence{Probe: inspect, Text: "acknowledged locks are on disk: " + yesNo(d.Durable) + "; locks may be evicted: " + yesNo(d.Evicts)})
 	for _, line := range d.Unknown {
 		out = append(out, Evidence{Probe: inspect, Text: "unknown: " + line})
 	}

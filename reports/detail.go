@@ -66,12 +66,20 @@ func (p *page) timeline(evidence []checklist.Evidence) {
 	}
 }
 
-// open lists what is left: what passed, what was looked at and not decided, and
+// rest lists what is left: what passed, what was looked at and not decided, and
 // what was not tested.
-func (p *page) rest(findings []checklist.Finding) {
-	p.passed(findings)
-	p.list("tested, but not decided", findings, true)
-	p.list("not tested", findings, false)
+func (p *page) rest(r Report) {
+	p.passed(r.Findings)
+	p.list("tested, but not decided", r.Findings, true)
+	p.list(untested(r), r.Findings, false)
+}
+
+// untested is the title of what no probe of the run was about.
+func untested(r Report) string {
+	if r.Grade.Passive {
+		return "not tested: only an audit can tell, which acts (lockaudit audit, with these probes in the plan)"
+	}
+	return "not tested"
 }
 
 // passed says for each pass what was seen and where the record shows it.

@@ -43,7 +43,7 @@ func Text(w io.Writer, r Report, o TextOptions) error {
 	for _, f := range troubledFirst(r.Findings) {
 		p.detail(f)
 	}
-	p.rest(r.Findings)
+	p.rest(r)
 	p.probes(r)
 	p.damage(r)
 	p.foot(r)
