@@ -57,7 +57,8 @@ var (
 var readers = []string{"get", "getrange", "hscan", "pttl", "type", "exists"}
 
 func named(cmd redis.Cmder, err error) error {
-	if err == nil || !redis.HasErrorPrefix(err, "NOPERM") {
+	// EXECABORT carries what EXEC itself was refused for.
+	if err == nil || !redis.HasErrorPrefix(err, "NOPERM") && !(redis.HasErrorPrefix(err, "EXECABORT") && strings.Contains(err.Error(), "NOPERM")) {
 		return err
 	}
 	if m := deniedCommand.FindStringSubmatch(err.Error()); m != nil {

@@ -180,36 +180,6 @@ func (c *client) Release(ctx context.Context, g locks.Grant) error {
 	return nil
 }
 
-// Observe implements locks.Observer. Value and rest of the lease are read in one
-// transaction: they belong to one hold.
-func (c *client) Observe(ctx context.Context, key string) (history.Holder, error) {
-	type seen struct {
-		value *redis.StringCmd
-		left  *redis.DurationCmd
-	}
-	s, err := call(ctx, func() (s seen, err error) {
-		_, err = c.rdb.TxPipelined(ctx, func(p redis.Pipeliner) error {
-			s.value, s.left = p.Get(ctx, key), p.PTTL(ctx, key)
-			return nil
-		})
-		return s, err
-	})
-	if redis.HasErrorPrefix(err, "EXECABORT") { // the answer to one of them says why
-		if _, why := call(ctx, func() (string, error) { return c.rdb.Get(ctx, key).Result() }); why != nil {
-			err = why
-		} else if _, why := call(ctx, func() (time.Duration, error) { return c.rdb.PTTL(ctx, key).Result() }); why != nil {
-			err = why
-		}
-	}
-	switch {
-	case errors.Is(err, redis.Nil):
-		return history.Holder{}, nil
-	case err != nil:
-		return history.Holder{}, fmt.Errorf("observe %s: %w", key, err)
-	}
-	return history.Holder{Held: true, ID: s.value.Val(), Left: max(s.left.Val(), 0)}, nil
-}
-
 // Close implements locks.Client. What is held runs out by itself.
 func (c *client) Close() error {
 	var err error
