@@ -1,12 +1,13 @@
 package plan
 
 import (
-	"encoding/json"
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/lockaudit/lockaudit/locks"
 	"github.com/lockaudit/lockaudit/survey"
@@ -73,8 +74,8 @@ func (d Draft) best() survey.Group {
 	return survey.Group{Pattern: d.Backend, Key: NoKey}
 }
 
-// writable: yaml can hold the key as it is.
-func writable(key string) bool { return strings.ToValidUTF8(key, "") == key }
+// writable: a plan can hold the key as it is.
+func writable(key string) bool { return key != "" && utf8.ValidString(key) }
 
 func (d Draft) lock(b *draftText, best survey.Group) {
 	switch {
@@ -162,8 +163,11 @@ func (d Draft) rest(b *draftText, best survey.Group) {
 // Describe says what was seen of a candidate, one fact a line.
 func Describe(g survey.Group) []string {
 	what := "a " + g.Kind
+	if strings.HasPrefix(g.Kind, "e") {
+		what = "an " + g.Kind
+	}
 	if g.Keys > 1 {
-		what = fmt.Sprintf("%d keys, each a %s", g.Keys, g.Kind)
+		what = fmt.Sprintf("%d keys, each %s", g.Keys, what)
 	}
 	out := []string{fmt.Sprintf("%s: %s", what, strings.Join(g.Why, ", "))}
 	switch {
@@ -202,21 +206,16 @@ func (b *draftText) comment(indent, text string) { b.line("%s# %s", indent, text
 // printable replaces what breaks a line, a terminal or yaml.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r == unicode.ReplacementChar || !unicode.IsPrint(r) && r != ' ' {
+		if !unicode.IsPrint(r) {
 			return '?'
 		}
 		return r
 	}, s)
 }
 
-// quote writes a string as yaml reads it back, whatever is in it.
-func quote(s string) string {
-	out, err := json.Marshal(s)
-	if err != nil {
-		return `""` // a string always can be encoded
-	}
-	return string(out)
-}
+// quote writes a string as yaml reads it back, whatever is in it: Go's escapes are
+// among those of its double quotes.
+func quote(s string) string { return strconv.Quote(s) }
 
 func quoteAll(list []string) string {
 	var out []string

@@ -15,6 +15,7 @@ const (
 	pointsOwner   = 2 // the value is what owners write
 	pointsLeased  = 1
 	pointsHanded  = 1 // owners took turns
+	pointsWaited  = 1 // others queue for it
 	// A document or a long text is what is cached, not who owns.
 	pointsDocument = -3
 
@@ -55,6 +56,9 @@ func (k *seen) reasons() (score int, why []string) {
 	}
 	if len(k.owners) > 1 {
 		add(pointsHanded, "it changed hands")
+	}
+	if k.waiting > 0 {
+		add(pointsWaited, "others wait for it")
 	}
 	return score, why
 }

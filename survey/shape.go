@@ -18,7 +18,7 @@ var (
 	// threadForm is Redisson's field: the client's UUID and the thread's number.
 	threadForm = regexp.MustCompile(`^[0-9a-fA-F-]{36}:\d+$`)
 	// hostForm is a machine with a process or thread: app-1:4711, worker@app-1/12.
-	hostForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]*[:/@#][A-Za-z0-9._:@/-]*\d+$`)
+	hostForm = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9._@-]*|\d+\.\d+\.\d+\.\d+)[:/@#][A-Za-z0-9._:@/-]*\d+$`)
 	number   = regexp.MustCompile(`^-?\d+(\.\d+)?$`)
 )
 

@@ -19,9 +19,14 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/lockaudit/lockaudit/locks/locktest/servers"
 )
 
 func TestMain(m *testing.M) {
+	if servers.Child() { // an etcd server of a test
+		return
+	}
 	testscript.Main(m, map[string]func(){"lockaudit": main})
 }
 

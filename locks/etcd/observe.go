@@ -16,7 +16,7 @@ import (
 func (c *client) Observe(ctx context.Context, key string) (history.Holder, error) {
 	got, err := c.etcd.Get(ctx, key+"/", clientv3.WithFirstCreate()...)
 	if err != nil {
-		return history.Holder{}, fmt.Errorf("observe %s: %w", key, err)
+		return history.Holder{}, fmt.Errorf("observe %s: %w", key, needs(err, key+"/", true))
 	}
 	if len(got.Kvs) == 0 {
 		return history.Holder{}, nil
@@ -28,7 +28,7 @@ func (c *client) Observe(ctx context.Context, key string) (history.Holder, error
 	}
 	lease, err := c.etcd.TimeToLive(ctx, clientv3.LeaseID(first.Lease))
 	if err != nil {
-		return history.Holder{}, fmt.Errorf("observe %s: read lease: %w", key, err)
+		return history.Holder{}, fmt.Errorf("observe %s: read lease: %w", key, needs(err, string(first.Key), false))
 	}
 	// An expired lease (-1) takes its key with it in a moment; the key decides.
 	holder.Lease = time.Duration(max(lease.GrantedTTL, 0)) * time.Second

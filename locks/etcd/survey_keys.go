@@ -10,10 +10,8 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/lockaudit/lockaudit/locks"
 	"github.com/lockaudit/lockaudit/survey"
 )
 
@@ -80,11 +78,11 @@ func (l *look) keys(ctx context.Context) error {
 }
 
 // name is what to look at for a key, if it may be a lock and was not met before:
-// "/locks/billing" for "/locks/billing/694d7c…", whose last part is its lease.
+// "/locks/billing" for "/locks/billing/694d7c…", whose last part is its lease. Since 3.7
+// etcd does not tell the lease of a key without its value, so that the form must do.
 func (l *look) name(kv *mvccpb.KeyValue) []string {
 	key := string(kv.Key)
-	if i := strings.LastIndexByte(key, '/'); i > 0 && kv.Lease != 0 && key[i+1:] == strconv.FormatInt(kv.Lease, 16) {
-		name := key[:i]
+	if name, ok := mutexName(key); ok && (kv.Lease == 0 || key == mutexKey(name, kv.Lease)) {
 		if l.mutex[name] {
 			return nil
 		}
@@ -95,6 +93,20 @@ func (l *look) name(kv *mvccpb.KeyValue) []string {
 		return []string{key}
 	}
 	return nil
+}
+
+// mutexKey is the key below a mutex's name that belongs to a lease.
+func mutexKey(name string, lease int64) string { return name + "/" + strconv.FormatInt(lease, 16) }
+
+// mutexName takes the name out of a key that may be a mutex's. Leases are 63 random
+// bits, so that one of less than twelve digits is not to be met with.
+func mutexName(key string) (string, bool) {
+	i := strings.LastIndexByte(key, '/')
+	if i <= 0 || len(key)-i-1 < 12 {
+		return "", false
+	}
+	id, err := strconv.ParseInt(key[i+1:], 16, 64)
+	return key[:i], err == nil && mutexKey(key[:i], id) == key
 }
 
 // poll watches the candidates until the time is over.
@@ -163,7 +175,10 @@ func (l *look) sightMutex(ctx context.Context, name string) (survey.Sighting, er
 	// got.Count counts all its keys, whatever the limit is.
 	s := survey.Sighting{Key: name, Kind: "mutex", Certain: "it is built as concurrency.Mutex builds it", Owner: string(kv.Key), Waiting: int(got.Count) - 1}
 	switch {
-	case string(kv.Key) != name+"/"+strconv.FormatInt(kv.Lease, 16):
+	case string(kv.Key) != mutexKey(name, kv.Lease):
+		if name != l.options.Key {
+			return survey.Sighting{}, nil // it only looked like one
+		}
 		s.Kind, s.Certain = "queue", named
 	case len(kv.Value) > 0:
 		s.Kind, s.Certain = "election", "it is built as concurrency.Election builds it"
@@ -202,19 +217,4 @@ func (l *look) leased(ctx context.Context, s survey.Sighting, kv *mvccpb.KeyValu
 	}
 	s.At = time.Now()
 	return s, nil
-}
-
-// needs names the role's permission that a refusal is about, as etcdctl grants it.
-func needs(err error, key string, below bool) error {
-	if !errors.Is(err, rpctypes.ErrPermissionDenied) {
-		return err
-	}
-	what := "read on " + key
-	switch {
-	case key == "\x00":
-		what = `read on every key (etcdctl role grant-permission ROLE read "" --prefix)`
-	case below:
-		what = fmt.Sprintf("read on all below %s (etcdctl role grant-permission ROLE read %s --prefix)", key, key)
-	}
-	return &locks.Denied{Needs: what, Err: err}
 }
