@@ -14,6 +14,7 @@ import (
 	"github.com/lockaudit/lockaudit/plan"
 	"github.com/lockaudit/lockaudit/probes"
 	"github.com/lockaudit/lockaudit/survey"
+	"github.com/redis/go-redis/v9/logging"
 	"github.com/spf13/cobra"
 )
 
@@ -81,6 +82,7 @@ func runInit(cmd *cobra.Command, url string, f initFlags) error {
 	if err := f.check(&src); err != nil {
 		return err
 	}
+	logging.Disable() // go-redis would write to stderr what it returns as well
 	variable := src.password(f.password)
 	live := newProgress(cmd.ErrOrStderr())
 	found, err := look(cmd.Context(), src, f, live)

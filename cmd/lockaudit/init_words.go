@@ -94,7 +94,8 @@ func lookHints(src source) []lookHint {
 	return []lookHint{
 		{[]string{"x509: certificate signed by unknown authority", "x509: certificate is not trusted", "certificate is not standards compliant"}, "--ca names the file of the authority that signed the service's certificate"},
 		{[]string{"x509:"}, "--server-name names the name in the service's certificate"},
-		{[]string{"first record does not look like a TLS handshake"}, "it speaks no TLS: " + plainScheme + "…"},
+		{[]string{"HTTP request to an HTTPS server", "it speaks TLS"}, "it speaks TLS: " + secureScheme + "…"},
+		{[]string{"HTTP response to HTTPS client", "it speaks no TLS", "first record does not look like a TLS handshake"}, "it speaks no TLS: " + plainScheme + "…"},
 		{[]string{"certificate required", "bad certificate", "remote error: tls"}, "it asks for a client certificate: --cert and --cert-key"},
 		{[]string{"WRONGPASS", "authentication failed", "invalid password"}, "check the user in the URL and the password in " + defaultPasswordVar},
 		{[]string{"NOAUTH", "user name is empty", "without any password configured"}, "it asks for a user and a password: " + src.service.scheme + "://USER@… and " + defaultPasswordVar},

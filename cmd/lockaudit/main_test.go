@@ -196,7 +196,7 @@ func exitStatus(ts *testscript.TestScript, neg bool, args []string) {
 	cmd.Dir = ts.MkAbs(".")
 	cmd.Env = []string{
 		"PATH=" + ts.Getenv("PATH"), "HOME=" + ts.Getenv("HOME"), "TMPDIR=" + ts.Getenv("TMPDIR"),
-		"LOCKAUDIT_STATE=" + ts.Getenv("LOCKAUDIT_STATE"),
+		"LOCKAUDIT_STATE=" + ts.Getenv("LOCKAUDIT_STATE"), "LOCKAUDIT_PASSWORD=" + ts.Getenv("LOCKAUDIT_PASSWORD"),
 	}
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	defer func() { // and the words of stdout without their line breaks

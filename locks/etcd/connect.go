@@ -38,6 +38,9 @@ func connect(ctx context.Context, t locks.Target) (*clientv3.Client, error) {
 		return nil, fmt.Errorf("connect to etcd: %w", err)
 	}
 	if err := reach(ctx, client); err != nil {
+		if why := reason(ctx, config); why != nil {
+			err = fmt.Errorf("%w: %w", err, why)
+		}
 		return nil, errors.Join(err, client.Close())
 	}
 	return client, nil

@@ -63,6 +63,9 @@ func connect(ctx context.Context, t locks.Target) (*redis.Client, error) {
 	ctx, cancel := context.WithTimeout(ctx, reachLimit)
 	defer cancel()
 	if _, err := call(ctx, func() (string, error) { return rdb.Ping(ctx).Result() }); err != nil {
+		if why := reason(ctx, config, err); why != nil {
+			err = fmt.Errorf("%w: %w", err, why)
+		}
 		return nil, errors.Join(fmt.Errorf("connect to redis: reach %s: %w", config.Addr, err), rdb.Close())
 	}
 	return rdb, nil
