@@ -53,7 +53,18 @@ func newLooker(t *testing.T, bin, url string) *looker {
 
 func (l *looker) run(t *testing.T, args ...string) (status int, output string) {
 	t.Helper()
-	cmd := exec.Command(filepath.Join(l.bin, "lockaudit"), args...)
+	return l.carryOut(t, exec.Command(filepath.Join(l.bin, "lockaudit"), args...))
+}
+
+// shell runs a line as it is typed.
+func (l *looker) shell(t *testing.T, line string) (output, status string) {
+	t.Helper()
+	code, out := l.carryOut(t, exec.Command("sh", "-c", line))
+	return out, fmt.Sprintf("exit %d", code)
+}
+
+func (l *looker) carryOut(t *testing.T, cmd *exec.Cmd) (status int, output string) {
+	t.Helper()
 	cmd.Dir = l.dir
 	cmd.Env = append(os.Environ(), "PATH="+l.bin+":"+os.Getenv("PATH"), "LOCKAUDIT_STATE="+filepath.Join(l.dir, "state"), "LOCKAUDIT_PASSWORD="+lookPassword)
 	l.out.Reset()
