@@ -218,13 +218,15 @@ func (m *matrix) begin() {
 // end is what follows: where the agent lives on, it forgets the faults by itself,
 // otherwise heal finds what is left in the journal.
 func (m *matrix) end() {
-	t, h := m.t, m.auditor.hello
+	t := m.t
 	empty := func() bool { return len(journaled(t, m.dir)) == 0 }
 	switch m.what {
 	case guardKilled, agentStopped, guardStopped:
 		within(t, "the journal is empty", empty)
-		kill(h.PID, syscall.SIGCONT)
-		if err := m.auditor.close(); err != nil {
+		m.auditor.agent.signal(syscall.SIGCONT)
+		// On a machine so slow the kernel may rightly have taken the stopped agent for dead.
+		slow := m.what == agentStopped && rawNow() > m.rows[0].fault.Deadline+agentSlack
+		if err := m.auditor.close(); err != nil && !slow {
 			t.Errorf("the auditor ends with %v", err)
 		}
 	case agentKilled, controllerLost:

@@ -22,7 +22,7 @@ import (
 const pipeTo = "PARTITION_TEST_PIPE_TO"
 
 func pipe(address string) {
-	c, err := net.DialTimeout("tcp", address, 10*time.Second)
+	c, err := net.DialTimeout("tcp", address, hang)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -112,7 +112,7 @@ func TestPartitionEverything(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return inject.Spec{Kind: partition.Kind, For: time.Minute, Params: params}
+		return inject.Spec{Kind: partition.Kind, For: long, Params: params}
 	}
 	f, err := conn.Inject(testContext(t), everything(kept.addr))
 	if err != nil {
@@ -129,10 +129,10 @@ func TestPartitionEverything(t *testing.T) {
 			t.Errorf("%s is not cut off", what)
 		}
 	}
-	if !a.ping(kept.addr, 10*time.Second) {
+	if !a.ping(kept.addr, hang) {
 		t.Error("a protected endpoint is cut off")
 	}
-	if !speaks(ssh, 10*time.Second) {
+	if !speaks(ssh, hang) {
 		t.Error("the SSH connection is cut off")
 	}
 	// It has to carry the rest of this test as well.
@@ -146,20 +146,20 @@ func TestPartitionEverything(t *testing.T) {
 	if _, err := conn.Revert(testContext(t), f.ID); err != nil {
 		t.Fatal(err)
 	}
-	if !a.ping(lost.addr, 10*time.Second) || !a.ping(lost6.addr, 10*time.Second) {
+	if !a.ping(lost.addr, hang) || !a.ping(lost6.addr, hang) {
 		t.Error("not healed")
 	}
 	// A whole network can be protected; a peer in it is refused.
 	if f, err = conn.Inject(testContext(t), everything("10.99.0.0/24")); err != nil {
 		t.Fatal(err)
 	}
-	if !a.ping(network.addr, 10*time.Second) || a.ping(lost6.addr, 300*time.Millisecond) {
+	if !a.ping(network.addr, hang) || a.ping(lost6.addr, 300*time.Millisecond) {
 		t.Error("not exactly the protected network is left")
 	}
 	if _, err := conn.Revert(testContext(t), f.ID); err != nil {
 		t.Fatal(err)
 	}
-	inside := inject.Spec{Kind: partition.Kind, For: time.Minute, Params: []byte(`{"peers":["10.99.0.2"],"protect":["10.99.0.0/24"]}`)}
+	inside := inject.Spec{Kind: partition.Kind, For: long, Params: []byte(`{"peers":["10.99.0.2"],"protect":["10.99.0.0/24"]}`)}
 	if _, err := conn.Inject(testContext(t), inside); !errors.Is(err, inject.ErrRefused) || !strings.Contains(err.Error(), "protected network") {
 		t.Errorf("a peer in a protected network: %v", err)
 	}

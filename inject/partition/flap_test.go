@@ -21,20 +21,20 @@ func TestFlapping(t *testing.T) {
 	for _, f := range []*partition.Fault{partition.New(), partition.NewForwarding()} {
 		a, b := pair(t)
 		e := echo(b, "udp", "10.99.0.2:0")
-		effect, heal := a.cut(f, "t", 30*time.Second, partition.Params{Peers: []string{"10.99.0.2"}, Period: 400 * time.Millisecond, Duty: 50})
+		effect, heal := a.cut(f, "t", long, partition.Params{Peers: []string{"10.99.0.2"}, Period: 400 * time.Millisecond, Duty: 50})
 		if !strings.Contains(effect.Seen, "on for 200ms and off for 200ms") {
 			t.Errorf("inject: %+v", effect)
 		}
 		for range 3 {
-			await(t, func() bool { return !a.ping(e.addr, 30*time.Millisecond) })
-			await(t, func() bool { return a.ping(e.addr, 30*time.Millisecond) })
+			await(t, func() bool { return !a.ping(e.addr, 60*time.Millisecond) })
+			await(t, func() bool { return a.ping(e.addr, 60*time.Millisecond) })
 		}
 		if e := heal(); !strings.Contains(e.Seen, "it was on") || e.Count == 0 {
 			t.Errorf("revert: %+v", e)
 		}
 		heal()
 		for range 10 { // longer than it was ever off
-			if !a.ping(e.addr, 10*time.Second) {
+			if !a.ping(e.addr, hang) {
 				t.Fatal("it goes on after the heal")
 			}
 			time.Sleep(40 * time.Millisecond)
@@ -48,7 +48,7 @@ func TestFlappingEndsByItself(t *testing.T) {
 	t.Parallel()
 	a, b := pair(t)
 	e := echo(b, "udp", "10.99.0.2:0")
-	p, err := partition.New().Prepare(testContext(t), a.spec(time.Minute, partition.Params{Peers: []string{"10.99.0.2"}, Period: 2 * time.Second, Duty: 50}))
+	p, err := partition.New().Prepare(testContext(t), a.spec(long, partition.Params{Peers: []string{"10.99.0.2"}, Period: 2 * time.Second, Duty: 50}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +63,7 @@ func TestFlappingEndsByItself(t *testing.T) {
 	start := time.Now()
 	await(t, func() bool { return a.ping(e.addr, 20*time.Millisecond) })
 	for time.Since(start) < 3*time.Second {
-		if !a.ping(e.addr, 10*time.Second) {
+		if !a.ping(e.addr, hang) {
 			t.Fatal("it came back although its holder is stopped")
 		}
 		time.Sleep(20 * time.Millisecond)
@@ -101,7 +101,7 @@ func TestPick(t *testing.T) {
 	a, _ := pair(t)
 	peers := addresses(20)
 	drawn := func(seed uint64) string {
-		p, err := partition.New().Prepare(testContext(t), a.spec(time.Minute, partition.Params{Peers: slices.Clone(peers), Pick: 3, Seed: seed}))
+		p, err := partition.New().Prepare(testContext(t), a.spec(long, partition.Params{Peers: slices.Clone(peers), Pick: 3, Seed: seed}))
 		if err != nil {
 			t.Fatal(err)
 		}

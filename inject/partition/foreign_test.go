@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/lockaudit/lockaudit/inject/injecttest"
 	"github.com/lockaudit/lockaudit/inject/partition"
@@ -153,7 +152,7 @@ func (h *host) dump() string {
 func crowded(t *testing.T) injecttest.Target {
 	a, b := pair(t)
 	a.populate()
-	s := a.spec(time.Minute, partition.Params{Peers: []string{"10.99.0.2", "fd99::2", "10.98.0.0/24"}})
+	s := a.spec(long, partition.Params{Peers: []string{"10.99.0.2", "fd99::2", "10.98.0.0/24"}})
 	return injecttest.Target{Params: s.Params, Snapshot: a.dump, Remove: func() { a.remove(); b.remove() }}
 }
 
@@ -182,7 +181,7 @@ func TestForeignObjectsAfterFailure(t *testing.T) {
 			if step != "given up" {
 				f.FailAt(step, forced)
 			}
-			p, err := f.Prepare(testContext(t), a.spec(time.Minute, partition.Params{Peers: append(addresses(2000), "10.99.0.2", "10.98.0.0/16")}))
+			p, err := f.Prepare(testContext(t), a.spec(long, partition.Params{Peers: append(addresses(2000), "10.99.0.2", "10.98.0.0/16")}))
 			if err != nil {
 				t.Fatal(err)
 			}

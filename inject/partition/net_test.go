@@ -251,7 +251,7 @@ func (h *host) dial(network, addr string) net.Conn {
 	h.t.Helper()
 	var c net.Conn
 	h.in(func() (err error) {
-		c, err = net.DialTimeout(network, addr, 10*time.Second)
+		c, err = net.DialTimeout(network, addr, hang)
 		return err
 	})
 	h.t.Cleanup(func() { c.Close() })
@@ -329,17 +329,24 @@ func (h *host) snapshot() string {
 	return strings.Join(lines, "\n")
 }
 
+// hang is after what something that was waited for does not happen any more; long is
+// the deadline of what must not end before.
+const (
+	hang = 2 * time.Minute
+	long = 10 * time.Minute
+)
+
 func await(t *testing.T, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(hang); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatal("not within 20 s")
+			t.Fatalf("not within %v", hang)
 		}
 	}
 }
 
 func testContext(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), hang)
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -77,7 +77,7 @@ func TestConformanceFlapping(t *testing.T) {
 func flappingVictim(t *testing.T) injecttest.Target {
 	a, b := pair(t)
 	p := a.alone()
-	s := a.spec(time.Minute, partition.Params{Peers: []string{"10.99.0.2", "fd99::2", "10.98.0.0/24"},
+	s := a.spec(long, partition.Params{Peers: []string{"10.99.0.2", "fd99::2", "10.98.0.0/24"},
 		Process: target.Selector{PID: p.pid()}, Period: 100 * time.Millisecond, Duty: 50})
 	return injecttest.Target{
 		Params: s.Params,
@@ -90,7 +90,7 @@ func flappingVictim(t *testing.T) injecttest.Target {
 
 func victim(t *testing.T) injecttest.Target {
 	a, b := pair(t)
-	s := a.spec(time.Minute, partition.Params{Peers: []string{"10.99.0.2", "fd99::2", "10.98.0.0/24"}})
+	s := a.spec(long, partition.Params{Peers: []string{"10.99.0.2", "fd99::2", "10.98.0.0/24"}})
 	return injecttest.Target{
 		Params: s.Params, Snapshot: a.snapshot,
 		Remove: func() { a.remove(); b.remove() },
@@ -120,7 +120,7 @@ func TestDirections(t *testing.T) {
 				// One answer each way first: no resolution of addresses is pending.
 				atB.want(t, fromA, true)
 				atA.want(t, fromB, true)
-				_, heal := a.cut(partition.New(), "t", time.Minute, partition.Params{Peers: []string{v.peer}, Direction: direction})
+				_, heal := a.cut(partition.New(), "t", long, partition.Params{Peers: []string{v.peer}, Direction: direction})
 				atB.want(t, fromA, direction == "in")
 				atA.want(t, fromB, direction == "out")
 				atA.want(t, self, true)
@@ -155,15 +155,15 @@ func TestPorts(t *testing.T) {
 				if _, err := fmt.Sscanf(cut.addr, "10.99.0.2:%d", &port); err != nil {
 					t.Fatal(err)
 				}
-				_, heal := a.cut(partition.New(), "t", time.Minute, partition.Params{Peers: []string{"10.99.0.2"}, Ports: []int{port, 1}, Proto: proto, Direction: direction})
+				_, heal := a.cut(partition.New(), "t", long, partition.Params{Peers: []string{"10.99.0.2"}, Ports: []int{port, 1}, Proto: proto, Direction: direction})
 				if a.ping(cut.addr, 300*time.Millisecond) != (proto == "tcp") {
 					t.Errorf("the cut port: want an answer: %v", proto == "tcp")
 				}
-				if !a.ping(other.addr, 10*time.Second) {
+				if !a.ping(other.addr, hang) {
 					t.Error("the other port is cut")
 				}
 				heal()
-				if !a.ping(cut.addr, 10*time.Second) {
+				if !a.ping(cut.addr, hang) {
 					t.Error("not healed")
 				}
 			})
@@ -176,8 +176,8 @@ func TestPorts(t *testing.T) {
 func TestProtected(t *testing.T) {
 	a, b := pair(t)
 	kept, lost := echo(b, "udp", "10.99.0.2:0"), echo(b, "udp", "10.99.0.2:0")
-	_, heal := a.cut(partition.New(), "t", time.Minute, partition.Params{Peers: []string{"10.99.0.0/24"}, Protect: []string{kept.addr}})
-	if !a.ping(kept.addr, 10*time.Second) {
+	_, heal := a.cut(partition.New(), "t", long, partition.Params{Peers: []string{"10.99.0.0/24"}, Protect: []string{kept.addr}})
+	if !a.ping(kept.addr, hang) {
 		t.Error("a protected endpoint is cut off")
 	}
 	if a.ping(lost.addr, 300*time.Millisecond) {
@@ -192,8 +192,8 @@ func TestProtected(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("SSH_CONNECTION", fmt.Sprintf("10.99.0.2 %d 10.99.0.1 %d", port, local))
-	_, heal = a.cut(partition.New(), "t", time.Minute, partition.Params{Peers: []string{"10.99.0.2"}})
-	if !roundTrip(c, 10*time.Second) {
+	_, heal = a.cut(partition.New(), "t", long, partition.Params{Peers: []string{"10.99.0.2"}})
+	if !roundTrip(c, hang) {
 		t.Error("the SSH connection is cut off")
 	}
 	if roundTrip(d, 300*time.Millisecond) {
@@ -213,11 +213,11 @@ func TestProtected(t *testing.T) {
 		"the unspecified":        {Peers: []string{"0.0.0.0"}},
 		"more peers than may be": {Peers: addresses(100_000)},
 	} {
-		if _, err := partition.New().Prepare(testContext(t), a.spec(time.Minute, p)); !isRefused(err) {
+		if _, err := partition.New().Prepare(testContext(t), a.spec(long, p)); !isRefused(err) {
 			t.Errorf("%s: %v, want %v", name, err, inject.ErrRefused)
 		}
 	}
-	if _, err := partition.New().Prepare(testContext(t), a.spec(time.Minute, partition.Params{Peers: []string{"10.99.0.2"}, Ports: []int{23}, Protect: []string{"10.99.0.2:22"}})); err != nil {
+	if _, err := partition.New().Prepare(testContext(t), a.spec(long, partition.Params{Peers: []string{"10.99.0.2"}, Ports: []int{23}, Protect: []string{"10.99.0.2:22"}})); err != nil {
 		t.Errorf("another port of a protected address: %v", err)
 	}
 }

@@ -37,7 +37,7 @@ func TestTun(t *testing.T) {
 				return false
 			}
 			await(t, sent)
-			_, heal := a.cut(f, "t", time.Minute, partition.Params{Peers: []string{"10.77.0.2"}, Direction: "out"})
+			_, heal := a.cut(f, "t", long, partition.Params{Peers: []string{"10.77.0.2"}, Direction: "out"})
 			if sent() || sockError(t, c) != 0 {
 				t.Error("not cut, or the sender has heard of it")
 			}
@@ -101,7 +101,7 @@ func TestForwarded(t *testing.T) {
 	b.route("10.99.5.0/24", "10.99.0.1")
 	e := echo(b, "udp", "10.99.0.2:0")
 	await(t, func() bool { return inner.ping(e.addr, 100*time.Millisecond) })
-	_, heal := a.cut(partition.New(), "t", time.Minute, partition.Params{Peers: []string{"10.99.0.2"}, Direction: "out"})
+	_, heal := a.cut(partition.New(), "t", long, partition.Params{Peers: []string{"10.99.0.2"}, Direction: "out"})
 	if inner.ping(e.addr, 200*time.Millisecond) {
 		t.Error("what is forwarded is not cut")
 	}
@@ -133,9 +133,9 @@ func TestMarkStays(t *testing.T) {
 	c := a.dial("udp", e.addr)
 	control(t, c, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, 0x4711) })
 	marked := a.countMarked(0x4711)
-	_, heal := a.cut(partition.New(), "t", time.Minute, partition.Params{Peers: []string{"10.99.0.3"}})
+	_, heal := a.cut(partition.New(), "t", long, partition.Params{Peers: []string{"10.99.0.3"}})
 	defer heal()
-	if before := marked(); !roundTrip(c, 10*time.Second) || marked() <= before {
+	if before := marked(); !roundTrip(c, hang) || marked() <= before {
 		t.Error("a packet that is not cut has lost its mark")
 	}
 }
@@ -155,7 +155,7 @@ func TestWithoutNetfilterSocket(t *testing.T) {
 			if ok, why := f.Support(); ok || !strings.Contains(why, "netfilter socket") {
 				t.Errorf("%v: support: %v, %q", n, ok, why)
 			}
-			s := a.spec(time.Minute, partition.Params{Peers: []string{"10.99.0.2"}})
+			s := a.spec(long, partition.Params{Peers: []string{"10.99.0.2"}})
 			s.Params = []byte(`{"peers":["10.99.0.2"]}`)
 			if _, err := f.Prepare(testContext(t), s); !isUnsupported(err) {
 				t.Errorf("%v: prepare: %v, want %v", n, err, inject.ErrUnsupported)

@@ -30,7 +30,7 @@ func TestSupport(t *testing.T) {
 // TestWithoutCapability: an ordinary user gets a reason, and nothing happens.
 func TestWithoutCapability(t *testing.T) {
 	a, _ := pair(t)
-	s := a.spec(time.Minute, partition.Params{Peers: []string{"10.99.0.2"}})
+	s := a.spec(long, partition.Params{Peers: []string{"10.99.0.2"}})
 	s.Params = []byte(`{"peers":["10.99.0.2"]}`)
 	a.in(func() error { // the thread and its rights end with this
 		h := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
@@ -60,7 +60,7 @@ func TestFailureAtEveryStep(t *testing.T) {
 	for _, step := range []string{"held", "part", "cut"} {
 		for _, f := range []*partition.Fault{partition.New(), partition.NewWithoutOwner(), partition.NewForwarding()} {
 			for _, other := range []bool{false, true} {
-				p, err := f.FailAt(step, forced).Prepare(testContext(t), a.spec(time.Minute, partition.Params{Peers: append(addresses(2000), "10.99.0.2", "10.98.0.0/16")}))
+				p, err := f.FailAt(step, forced).Prepare(testContext(t), a.spec(long, partition.Params{Peers: append(addresses(2000), "10.99.0.2", "10.98.0.0/16")}))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -97,7 +97,7 @@ func TestInterfaceGone(t *testing.T) {
 		return h.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "short0"}, PeerName: "short1"})
 	})
 	f := partition.NewForwarding()
-	p, err := f.Prepare(testContext(t), a.spec(time.Minute, partition.Params{Peers: []string{"10.99.0.2"}}))
+	p, err := f.Prepare(testContext(t), a.spec(long, partition.Params{Peers: []string{"10.99.0.2"}}))
 	if err != nil {
 		t.Fatal(err)
 	}

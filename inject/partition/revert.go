@@ -210,11 +210,12 @@ func removeMarked(ctx context.Context, ns *netns.Namespace, conn *nft.Conn, p in
 	defer cancel()
 	for _, f := range []nft.Family{nft.INet, nft.Netdev} {
 		for {
+			last := ctx.Err() != nil // one look more than there is time: the removal may have taken it
 			over, err := removeOne(ns, conn, f, tableName(p), markName(p), &e)
 			if over {
 				break
 			}
-			if ctx.Err() != nil {
+			if last {
 				return e, errors.Join(fmt.Errorf("table %v %s remains: %w", f, tableName(p), ctx.Err()), err)
 			}
 			ts := unix.NsecToTimespec(int64(time.Millisecond))

@@ -18,7 +18,7 @@ func TestSocketOfAnotherOrder(t *testing.T) {
 	f := partition.New()
 	var plans []inject.Plan
 	for _, h := range []*host{a, c} {
-		p, err := f.Prepare(testContext(t), h.spec(time.Minute, partition.Params{Peers: []string{"10.99.0.2"}}))
+		p, err := f.Prepare(testContext(t), h.spec(long, partition.Params{Peers: []string{"10.99.0.2"}}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -31,7 +31,7 @@ func TestSocketOfAnotherOrder(t *testing.T) {
 	if a.ping(atB.addr, 300*time.Millisecond) {
 		t.Error("the first order's namespace is not cut")
 	}
-	if !c.ping(atD.addr, 10*time.Second) {
+	if !c.ping(atD.addr, hang) {
 		t.Error("the second order's namespace is cut by the first")
 	}
 	if _, err := f.Revert(testContext(t), plans[0]); err != nil {
@@ -45,7 +45,7 @@ func TestDryRunLetsGo(t *testing.T) {
 	t.Parallel()
 	a, _ := pair(t)
 	f := partition.New()
-	if _, err := f.Prepare(testContext(t), a.spec(time.Minute, partition.Params{Peers: []string{"10.99.0.2"}})); err != nil {
+	if _, err := f.Prepare(testContext(t), a.spec(long, partition.Params{Peers: []string{"10.99.0.2"}})); err != nil {
 		t.Fatal(err)
 	}
 	await(t, func() bool { return !f.Spare() })

@@ -13,8 +13,7 @@ import (
 // talker tells a copy of this test binary to send what it is told on its stdin.
 const talker = "PARTITION_TEST_TALKER"
 
-// talkLimit is how long it waits for an answer: longer than any answer takes on a
-// busy machine that does come, short enough for one that does not.
+// talkLimit is how long it waits for an answer that is not to come.
 const talkLimit = 300 * time.Millisecond
 
 func talk() {
@@ -32,15 +31,19 @@ func talk() {
 		switch f[0] {
 		case "ping": // by a new socket
 			answer(roundTripTo(f[1], f[2], talkLimit) == nil)
+		case "reach": // the same, and the answer is to come
+			answer(roundTripTo(f[1], f[2], hang) == nil)
 		case "open":
 			if open != nil {
 				_ = open.Close()
 			}
 			var err error
 			open, err = net.Dial(f[1], f[2])
-			answer(err == nil && roundTrip(open, 10*time.Second))
+			answer(err == nil && roundTrip(open, hang))
 		case "again": // by the socket that is open
 			answer(roundTrip(open, talkLimit))
+		case "still":
+			answer(roundTrip(open, hang))
 		case "listen":
 			l, err := net.Listen(f[1], f[2])
 			if err != nil {

@@ -34,7 +34,7 @@ func (r receiver) want(t *testing.T, from net.Conn, arrives bool) {
 	if _, err := from.Write([]byte{1}); err != nil {
 		t.Errorf("write to %s: %v", r.addr, err)
 	}
-	d := 10 * time.Second
+	d := hang
 	if !arrives {
 		d = 100 * time.Millisecond
 	}
