@@ -38,6 +38,7 @@ deps:
 
 test: deps
 	$(GO) vet ./...
+	GOARCH=arm64 $(GO) vet ./agent/... ./inject/... ./cmd/lockaudit-agent
 	$(GO) test -timeout 20m ./...
 
 # What the virtual machines need: qemu, and kernels that are unpacked into the user's

@@ -165,33 +165,41 @@ func clockStop(ctx context.Context, n int) ([]row, error) {
 	var rows []row
 	for _, threads := range []int{1, 21, 201} {
 		var patch, revert, idle []float64
-		// The main thread waits for orders, one watches the clock, the others sleep.
-		c, err := startClocks(nil, path, strconv.Itoa(max(threads-2, 0)), "watch")
+		// One thread alone watches the clock; of several, the first waits for orders, one
+		// watches, the others sleep.
+		args, begin := []string{strconv.Itoa(threads - 2), "watch"}, byte('g')
+		if threads == 1 {
+			args, begin = nil, 'w'
+		}
+		c, err := startClocks(nil, path, args...)
 		if err != nil {
 			return nil, err
 		}
 		defer c.end()
 		f := clock.New()
+		gap := func(values *[]float64, do func() error) error {
+			if _, err := c.ask(begin); err != nil {
+				return err
+			}
+			err := do()
+			return errors.Join(err, c.into(values, 'g')) // any byte ends w
+		}
 		for range 50 * n {
-			if err := c.into(new([]float64), 'g'); err != nil {
-				return nil, err
+			var p inject.Plan
+			err := gap(&idle, func() error { return nil }) // what the machine itself does meanwhile
+			if err == nil {
+				err = gap(&patch, func() (err error) { p, err = c.skew(ctx, f, clock.Skew{Offset: time.Hour}); return err })
 			}
-			if err := c.into(&idle, 'g'); err != nil { // what the machine itself does meanwhile
-				return nil, err
+			if err == nil {
+				err = gap(&revert, func() error { _, err := f.Revert(ctx, p); return err })
 			}
-			p, err := c.skew(ctx, f, clock.Skew{Offset: time.Hour})
 			if err != nil {
-				return nil, err
-			}
-			err = c.into(&patch, 'g')
-			_, e := f.Revert(ctx, p)
-			if err := errors.Join(err, e, c.into(&revert, 'g')); err != nil {
 				return nil, err
 			}
 		}
 		c.end()
 		rows = append(rows,
-			row{fmt.Sprintf("a target of %d threads stands still, inject", max(threads, 2)), "", patch, "µs"},
+			row{fmt.Sprintf("a target of %d %s stands still, inject", threads, map[bool]string{true: "thread", false: "threads"}[threads == 1]), "", patch, "µs"},
 			row{"the same, revert", "", revert, "µs"},
 			row{"the same, nothing is done", "", idle, "µs"})
 	}

@@ -3,8 +3,11 @@
 //   s  the same by the system call itself
 //   g  print the longest gap, in ns, that a thread which only reads the clock has seen
 //      since the last g
+//   w  print 0 and read the clock until the next byte comes; print the longest gap: the
+//      same for a program of one thread
 // Its argument: how many more threads there are, asleep.
 #define _GNU_SOURCE
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -62,6 +65,22 @@ int main(int argc, char **argv)
 			while (atomic_load(&looks) < seen + 2)
 				usleep(20);
 			printf("%lld\n", atomic_exchange(&gap, 0));
+			continue;
+		}
+		if (c == 'w') {
+			struct pollfd in = {.fd = 0, .events = POLLIN};
+			long long longest = 0;
+			puts("0");
+			fflush(stdout);
+			for (long long last = now(); poll(&in, 1, 0) == 0;) {
+				long long t = now();
+				if (t - last > longest)
+					longest = t - last;
+				last = t;
+			}
+			if (read(0, &c, 1) != 1)
+				abort();
+			printf("%lld\n", longest);
 			continue;
 		}
 		for (int i = 0; i < CALLS; i++) {

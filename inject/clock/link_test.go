@@ -118,3 +118,12 @@ func FuzzImage(f *testing.F) {
 		}
 	})
 }
+
+func TestArchitectures(t *testing.T) {
+	if err := supportedOn("amd64"); err != nil {
+		t.Error(err)
+	}
+	if err := supportedOn("arm64"); !errors.Is(err, inject.ErrUnsupported) || !strings.Contains(err.Error(), "this is arm64") {
+		t.Errorf("arm64: %v", err)
+	}
+}

@@ -40,8 +40,8 @@ type image struct {
 // ownImage takes this process's own vDSO as the model: it is the kernel's, since
 // nobody skews the agent.
 var ownImage = sync.OnceValues(func() (*image, error) {
-	if runtime.GOARCH != "amd64" {
-		return nil, fmt.Errorf("skewing a process's clock works on amd64 only, this is %s: %w", runtime.GOARCH, inject.ErrUnsupported)
+	if err := supportedOn(runtime.GOARCH); err != nil {
+		return nil, err
 	}
 	f, err := os.Open("/proc/self/mem")
 	if err != nil {
@@ -62,6 +62,14 @@ var ownImage = sync.OnceValues(func() (*image, error) {
 	}
 	return newImage(clean)
 })
+
+// supportedOn: the stub is amd64's code, and so is what the decoder knows.
+func supportedOn(arch string) error {
+	if arch == "amd64" {
+		return nil
+	}
+	return fmt.Errorf("skewing a process's clock works on amd64 only, this is %s: %w", arch, inject.ErrUnsupported)
+}
 
 // mappedSize is the size of this process's own vDSO.
 func mappedSize(base int64) (int, error) {
