@@ -194,6 +194,9 @@ func hasten(ctx context.Context, id string) error {
 // one again, so what was opened is the standby's.
 func poke(pid int, id string) error {
 	fd, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/fd/3", unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
+	if err != nil && !isStandby(pid, id) {
+		return nil // it is the server now, of which any file may have that number, or gone
+	}
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ESRCH) {
 		return nil // it has closed it
 	}
