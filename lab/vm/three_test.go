@@ -25,7 +25,7 @@ import (
 // resource on the third; the five steps across machines, with a pause and with a real
 // partition, and once more while the clock of one member's machine is an hour ahead.
 func TestVMThreeMachines(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
 	defer cancel()
 	dir := t.TempDir()
 	built := vm.BuildTest(t, "cmd/lockaudit", "cmd/lockaudit-agent", "cmd/locklab", "lab/vm/exec")

@@ -92,7 +92,11 @@ func (t *test) line(r result) string {
 	if !r.ok {
 		word = "FAIL"
 	}
-	return fmt.Sprintf("%s %5.0f s  %s, %d cases (%s)", word, r.took.Seconds(), t.name, r.cases, t.pkg)
+	said := fmt.Sprintf("%s %5.0f s  %s (%s)", word, r.took.Seconds(), t.name, t.pkg)
+	if r.cases > 0 {
+		said += fmt.Sprintf(", %d cases", r.cases)
+	}
+	return said
 }
 
 func (t *test) failed() (n int) {
