@@ -41,12 +41,17 @@ test: deps
 	GOARCH=arm64 $(GO) vet ./agent/... ./inject/... ./cmd/lockaudit-agent
 	$(GO) test -timeout 20m ./...
 
-# What the virtual machines need: qemu, and kernels that are unpacked into the user's
-# cache and not installed.
+# What the virtual machines need: qemu, and kernels and NTP clients that are unpacked into
+# the user's cache and not installed; the clients run on this machine's libraries.
 vm-deps:
-	@command -v qemu-system-x86_64 >/dev/null || { \
-	  test "$$(id -u)" = 0 || { echo "make: missing; run: sudo apt-get install qemu-system-x86" >&2; exit 1; }; \
-	  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends qemu-system-x86; }
+	@PATH=$$PATH:/usr/sbin:/sbin; \
+	command -v qemu-system-x86_64 >/dev/null || missing="qemu-system-x86"; \
+	command -v mkfs.ext4 >/dev/null || missing="$$missing e2fsprogs"; \
+	for l in bsd0:libbsd.so.0 cap2:libcap.so.2 edit2:libedit.so.2 gnutls30:libgnutls.so.30 seccomp2:libseccomp.so.2 ssl3:libssl.so.3; do \
+	  ldconfig -p | grep -q "$${l#*:} " || missing="$$missing lib$${l%%:*}"; done; \
+	test -z "$$missing" || { \
+	  test "$$(id -u)" = 0 || { echo "make: missing; run: sudo apt-get install $$missing" >&2; exit 1; }; \
+	  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing; }
 	lab/vm/fetch.sh "$${LOCKAUDIT_VM:-$${XDG_CACHE_HOME:-$$HOME/.cache}/lockaudit/vm}"
 
 # One test at a time: an interpreted machine takes a whole core. VMFLAGS='-runs 20' has

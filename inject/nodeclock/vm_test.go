@@ -191,19 +191,22 @@ func failureAtEveryStep(t *testing.T) {
 	}
 }
 
-// two: a second disturbance is refused, and its revert does not end the first.
+// two: a second disturbance is refused, also one that was planned on top of the first,
+// and its revert does not end the first.
 func two(t *testing.T) {
 	state := clockState(t)
 	f := allowed(t)
-	first, second := plan(t, f, nodeclock.Params{Offset: time.Hour}), plan(t, f, nodeclock.Params{Offset: time.Minute})
-	second.ID = "u"
+	first, before := plan(t, f, nodeclock.Params{Offset: time.Hour}), plan(t, f, nodeclock.Params{Offset: time.Minute})
 	mustInject(t, f, first)
-	if _, err := f.Inject(t.Context(), second); !errors.Is(err, inject.ErrRefused) {
-		t.Errorf("a second one: %v, want %v", err, inject.ErrRefused)
-	}
-	mustRevert(t, f, second)
-	if d := off(t, first); (d - time.Hour).Abs() > close {
-		t.Errorf("after the second one's revert the clock is %v off", d)
+	for _, second := range []inject.Plan{before, plan(t, f, nodeclock.Params{Offset: time.Minute})} {
+		second.ID = "u"
+		if _, err := f.Inject(t.Context(), second); !errors.Is(err, inject.ErrRefused) {
+			t.Errorf("a second one: %v, want %v", err, inject.ErrRefused)
+		}
+		mustRevert(t, f, second)
+		if d := off(t, first); (d - time.Hour).Abs() > close {
+			t.Errorf("after the second one's revert the clock is %v off", d)
+		}
 	}
 	mustRevert(t, f, first)
 	asBefore(t, first, state, "after revert")
