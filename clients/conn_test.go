@@ -23,7 +23,7 @@ type peer struct {
 	out      *io.PipeWriter
 }
 
-const hang = 10 * time.Second // only a hang takes so long
+const hang = 2 * time.Minute // only a hang takes so long
 
 func connect(t *testing.T, now func() time.Duration) *peer {
 	inR, inW := io.Pipe()

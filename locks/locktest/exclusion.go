@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -36,14 +37,15 @@ func mutualExclusion(ctx context.Context, b *bench) error {
 	now := func() time.Duration { return time.Since(began) }
 	key := b.key()
 	var (
-		mu    sync.Mutex
-		spans []span
-		errs  []error
-		all   sync.WaitGroup
+		mu     sync.Mutex
+		spans  []span
+		grants atomic.Int64
+		errs   []error
+		all    sync.WaitGroup
 	)
 	for range processes {
 		all.Go(func() {
-			mine, err := compete(ctx, b, key, now)
+			mine, err := compete(ctx, b, key, now, &grants)
 			mu.Lock()
 			defer mu.Unlock()
 			spans, errs = append(spans, mine...), append(errs, err)
@@ -78,7 +80,7 @@ func exclusive(spans []span) error {
 }
 
 // compete runs one client process for the contest.
-func compete(ctx context.Context, b *bench, key string, now func() time.Duration) (spans []span, err error) {
+func compete(ctx context.Context, b *bench, key string, now func() time.Duration, grants *atomic.Int64) (spans []span, err error) {
 	conn, stop, err := spawn(ctx, now)
 	if err != nil {
 		return nil, err
@@ -92,7 +94,7 @@ func compete(ctx context.Context, b *bench, key string, now func() time.Duration
 	// A lease far longer than the contest: no hold ends by itself.
 	const ttl = 60_000
 	end := now() + contest
-	for now() < end {
+	for now() < end || grants.Load() < fewest && now() < end+10*contest {
 		got := conn.Do(ctx, clients.Request{Op: clients.OpAcquire, Key: key, TTLms: ttl, WaitMs: 20_000})
 		if got.Type == history.Fail && got.Code == history.CodeHeld {
 			continue
@@ -106,6 +108,7 @@ func compete(ctx context.Context, b *bench, key string, now func() time.Duration
 		if gone.Type != history.OK {
 			return spans, fmt.Errorf("client process: release: %s %s %s", gone.Type, gone.Code, gone.Err)
 		}
+		grants.Add(1)
 		spans = append(spans, span{from: got.Returned, to: gone.Invoked, token: *got.Answer.Token})
 	}
 	return spans, nil
