@@ -67,7 +67,9 @@ func (p *party) watchRenewals(ctx context.Context) error {
 			invoke.Holder = &history.Holder{Held: h.Held, ID: id, Left: ms(h.LeftMs), Lease: ms(h.LeaseMs)}
 			t.record(invoke)
 		}
-		if h.Held {
+		if !h.Held {
+			looks = append(looks, survey.Sighting{})
+		} else {
 			looks = append(looks, survey.Sighting{
 				Key: t.RealKey, At: time.Now(), Owner: id, Left: ms(h.LeftMs), Leased: h.LeftMs > 0, Granted: ms(h.LeaseMs), Certain: "the plan names it",
 			})
@@ -103,7 +105,13 @@ func fingerprint(id string) string {
 // renewals records what the looks show together.
 func (p *party) renewals(looks []survey.Sighting, over time.Duration) {
 	w := survey.Watch{Coarse: resolution(looks)}
+	held := 0
 	for _, s := range looks {
+		if s.Key == "" { // free then
+			w.Free(p.t.RealKey)
+			continue
+		}
+		held++
 		w.See(s)
 	}
 	lease, every := history.NewSample(history.SampleLease, nil, over), history.NewSample(history.SampleRenewal, nil, over)
@@ -120,7 +128,7 @@ func (p *party) renewals(looks []survey.Sighting, over time.Duration) {
 		}
 		every.Notes = []string{fmt.Sprintf("%d renewals seen, %d holders", g.Renewals, g.Owners)}
 	}
-	if len(looks) == 0 {
+	if held == 0 {
 		every.Notes = []string{"nobody held the lock"}
 	}
 	for _, s := range []history.Sample{lease, every} {

@@ -63,7 +63,8 @@ func (w *Watch) See(s Sighting) {
 	switch {
 	case len(k.owners) == 0:
 		k.first = s.At
-	case k.Owner != string(sum[:]):
+	case k.Owner != string(sum[:]), k.Leased && k.Left+w.Coarse <= s.At.Sub(k.At):
+		// Another owner, or the same one again: its lease was over between two looks.
 		k.first, k.longest, k.fresh = s.At, s.Left, true
 	case s.Leased && s.Left > k.Left-s.At.Sub(k.At)+w.Coarse+slack && s.Left > k.Left:
 		if k.before < 0 || k.Left < k.before {
@@ -78,6 +79,13 @@ func (w *Watch) See(s Sighting) {
 	k.waiting = max(k.waiting, s.Waiting)
 	s.Owner = string(sum[:])
 	k.Sighting = s
+}
+
+// Free says that nobody holds a key now: whoever is seen next has acquired it.
+func (w *Watch) Free(key string) {
+	if k := w.keys[key]; k != nil {
+		k.Owner = ""
+	}
 }
 
 // slack is how much the rest of a lease may seem to grow by how long a look takes.

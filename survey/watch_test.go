@@ -113,6 +113,24 @@ func TestOwnersTakeTurns(t *testing.T) {
 	}
 }
 
+// TestAcquiredAgainIsNotRenewed: a job that takes its lock every 2 s for 1.5 s, under
+// one name, renews nothing; neither does one whose lease may have ended between two looks.
+func TestAcquiredAgainIsNotRenewed(t *testing.T) {
+	for name, free := range map[string]time.Duration{"free in between": 500 * time.Millisecond, "never seen free": 0} {
+		w := &Watch{}
+		for at := time.Duration(0); at < 10*time.Second; at += 200 * time.Millisecond {
+			if left := 2*time.Second - at%(2*time.Second) - free; left > 0 {
+				w.See(Sighting{Key: "the-lock", At: start.Add(at), Owner: "app-1:1", Left: left, Leased: true})
+			} else {
+				w.Free("the-lock")
+			}
+		}
+		if g := w.Groups()[0]; g.Renewals != 0 || g.Every != 0 {
+			t.Errorf("%s: %+v", name, g)
+		}
+	}
+}
+
 func TestAlikeNamesAreOneGroup(t *testing.T) {
 	w := &Watch{}
 	for _, key := range []string{"lock:order:1", "lock:order:22", "lock:tenant:anna", "lock:tenant:ben", "lock:tenant:cem", "lock:tenant:dora", "lock:report"} {

@@ -154,9 +154,12 @@ func (l *look) sight(ctx context.Context, names []string) error {
 		})
 	}
 	all.Wait()
-	for _, s := range seen {
-		if s.Key != "" {
+	for i, s := range seen {
+		switch {
+		case s.Key != "":
 			l.watch.See(s)
+		case errs[i] == nil:
+			l.watch.Free(names[i])
 		}
 	}
 	return errors.Join(errs...)

@@ -178,6 +178,9 @@ func (l *look) sight(ctx context.Context, w *survey.Watch, rdb *redis.Client, ke
 			}
 			s.Owner = fields[0]
 		default:
+			if types[i].Err() == nil {
+				w.Free(k)
+			}
 			continue
 		}
 		if k == l.options.Key {
