@@ -116,10 +116,13 @@ func TestOwnersTakeTurns(t *testing.T) {
 // TestAcquiredAgainIsNotRenewed: a job that takes its lock every 2 s for 1.5 s, under
 // one name, renews nothing; neither does one whose lease may have ended between two looks.
 func TestAcquiredAgainIsNotRenewed(t *testing.T) {
-	for name, free := range map[string]time.Duration{"free in between": 500 * time.Millisecond, "never seen free": 0} {
+	for name, c := range map[string]struct{ lease, free time.Duration }{
+		"given back early, seen free":    {10 * time.Second, 500 * time.Millisecond},
+		"ended by itself, never seen so": {2 * time.Second, 0},
+	} {
 		w := &Watch{}
 		for at := time.Duration(0); at < 10*time.Second; at += 200 * time.Millisecond {
-			if left := 2*time.Second - at%(2*time.Second) - free; left > 0 {
+			if left := c.lease - at%(2*time.Second); at%(2*time.Second) < 2*time.Second-c.free {
 				w.See(Sighting{Key: "the-lock", At: start.Add(at), Owner: "app-1:1", Left: left, Leased: true})
 			} else {
 				w.Free("the-lock")
