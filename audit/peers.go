@@ -22,16 +22,17 @@ func resolve(ctx context.Context, host string) ([]netip.Addr, error) {
 	return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 }
 
+var errLater = errors.New("the name is looked up when the audit runs")
+
 // unresolved is the lookup of a dry run, which asks nobody.
-func unresolved(context.Context, string) ([]netip.Addr, error) {
-	return nil, errors.New("the name is looked up when the audit runs")
-}
+func unresolved(context.Context, string) ([]netip.Addr, error) { return nil, errLater }
 
 // peers fills in where the lock service and the resource are. It is all of the
 // service or nothing: a server that was left out of a cut would undo it.
 func peers(ctx context.Context, p *plan.Plan, params *probes.Params, find lookup) {
 	var err error
 	params.PeersUnknown = ""
+	defer func() { params.PeersLater = errors.Is(err, errLater) }()
 	if params.LockPeers, params.LockPorts, err = addresses(ctx, p.Lock.Endpoints, find); err != nil {
 		params.PeersUnknown = err.Error()
 		return

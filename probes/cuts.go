@@ -79,20 +79,10 @@ func (c *cuts) bit() error {
 	return nil
 }
 
-// offLock is the cut between a client's node and the lock service, which leaves
-// the resource reachable. It fails with ErrSkip where there is no such cut.
-func (t *Trial) offLock(limit time.Duration) (Cut, error) {
-	if len(t.LockPeers) == 0 {
-		return Cut{}, fmt.Errorf("%w: the addresses of the lock service are not known: %s", ErrSkip, t.PeersUnknown)
-	}
-	for _, peer := range t.LockPeers {
-		for _, other := range t.ResourcePeers {
-			if peer == other && t.HasResource {
-				return Cut{}, fmt.Errorf("%w: lock service and resource share the address %s, so no cut leaves only one of them", ErrSkip, peer)
-			}
-		}
-	}
-	return Cut{Peers: t.LockPeers, Ports: t.LockPorts, For: limit}, nil
+// offLock is the cut between a client's node and the lock service, which leaves the
+// resource reachable where the probe needs lockApart.
+func (t *Trial) offLock(limit time.Duration) Cut {
+	return Cut{Peers: t.LockPeers, Ports: t.LockPorts, For: limit}
 }
 
 // ofA is a cut of client A's packets alone, where that is possible. On a node of
@@ -100,12 +90,4 @@ func (t *Trial) offLock(limit time.Duration) (Cut, error) {
 func (t *Trial) ofA(c Cut) Cut {
 	c.Client, c.Alone = "a", t.NodeA == t.NodeB
 	return c
-}
-
-// needTwoNodes fails with ErrSkip where A's network is also B's and the observer's.
-func (t *Trial) needTwoNodes() error {
-	if t.NodeA == t.NodeB {
-		return fmt.Errorf("%w: both clients are on node %s, so a cut would part them both from the lock service", ErrSkip, t.NodeA)
-	}
-	return nil
 }

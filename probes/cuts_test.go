@@ -120,21 +120,3 @@ func TestCutsEndOnEveryWayOut(t *testing.T) {
 		})
 	}
 }
-
-func TestOffLock(t *testing.T) {
-	for _, c := range []struct {
-		name string
-		p    Params
-		ok   bool
-	}{
-		{"apart", Params{LockPeers: []string{"10.0.0.1"}, ResourcePeers: []string{"10.0.0.9"}, HasResource: true}, true},
-		{"one machine", Params{LockPeers: []string{"10.0.0.1", "10.0.0.2"}, ResourcePeers: []string{"10.0.0.2"}, HasResource: true}, false},
-		{"not known", Params{PeersUnknown: "resolve etcd: no such host"}, false},
-	} {
-		trial := &Trial{Params: c.p}
-		cut, err := trial.offLock(time.Second)
-		if (err == nil) != c.ok || err != nil && !errors.Is(err, ErrSkip) || c.ok && (cut.For != time.Second || !slices.Equal(cut.Peers, c.p.LockPeers)) {
-			t.Errorf("%s: %+v, %v", c.name, cut, err)
-		}
-	}
-}

@@ -17,6 +17,7 @@ func delayWriteInFlight() Probe {
 	return Probe{
 		Name:     "delay-write-in-flight",
 		About:    "A's write is sent while A holds, and the network delivers it when B holds: is it refused?",
+		needs:    []need{aResource, lockPeers, lockApart},
 		MaxFault: leaseLimit,
 		Demands: func(p Params) []Demand {
 			out := cutsClientA("both", leaseLimit)(p)
@@ -26,29 +27,21 @@ func delayWriteInFlight() Probe {
 			c := Cut{Peers: p.ResourcePeers, Ports: p.ResourcePorts, Direction: "out", Hold: true, Client: "a", Alone: p.NodeA == p.NodeB}
 			return append([]Demand{{Node: p.NodeA, Kind: c.kind(), For: leaseLimit(p), Cut: c}}, out...)
 		},
-		Explain: onResource(func(p Params) []string {
+		Explain: func(p Params) []string {
 			return []string{
 				fmt.Sprintf("packets from %s to the resource (%v, ports %v) are kept back, for at most %s, and delivered when B has written", clientA(p), p.ResourcePeers, p.ResourcePorts, leaseLimit(p)),
 				fmt.Sprintf("its packets to and from the lock service (%s) vanish meanwhile", places(p)),
 				fmt.Sprintf("acquire %s on %s, let its lease expire (%s), acquire it on %s", p.Key, p.NodeA, p.TTL, p.NodeB),
 				fmt.Sprintf("writes of both clients to the row %s of the protected resource; kill -9 of the audit's own lock client a at the end", p.Row("late-N")),
 			}
-		}),
-		Trial: func(ctx context.Context, t *Trial) error {
-			if !t.HasResource {
-				return fmt.Errorf("%w: the plan names no resource to write to", ErrSkip)
-			}
-			return delayWrite(ctx, t)
 		},
+		Trial: delayWrite,
 	}
 }
 
 func delayWrite(ctx context.Context, t *Trial) (err error) {
 	limit := leaseLimit(t.Params)
-	cut, err := t.offLock(limit)
-	if err != nil {
-		return err
-	}
+	cut := t.offLock(limit)
 	hold := t.ofA(Cut{Peers: t.ResourcePeers, Ports: t.ResourcePorts, Direction: "out", For: limit, Hold: true})
 	a, b, err := t.pair(ctx)
 	if err != nil {

@@ -12,10 +12,11 @@ func doubleExecution() Probe {
 	return Probe{
 		Name:        "double-execution",
 		About:       "the hourly job is due on both sides of a partition: does it run twice?",
+		needs:       []need{aResource, twoNodes, twoSides},
 		OnLockNodes: true,
 		MaxFault:    sidesLimit,
 		Demands:     partsInTwo,
-		Explain: onResource(func(p Params) []string {
+		Explain: func(p Params) []string {
 			cut := fmt.Sprintf("packets between %s and the lock service (%s) vanish, for at most %s", p.NodeA, places(p), sidesLimit(p))
 			if len(p.LockNodes) > 1 {
 				cut = fmt.Sprintf("the lock nodes %v are parted in two, %s on the smaller side and %s on the other, for at most %s", p.LockNodes, p.NodeA, p.NodeB, sidesLimit(p))
@@ -24,20 +25,23 @@ func doubleExecution() Probe {
 				cut,
 				fmt.Sprintf("both try to acquire %s; who gets it runs the job: one write to the row %s", p.Key, p.Row("job-N")),
 			}
-		}),
-		Trial: func(ctx context.Context, t *Trial) error {
-			if !t.HasResource {
-				return fmt.Errorf("%w: the plan names no resource to write to", ErrSkip)
-			}
-			return runTwice(ctx, t)
 		},
+		Trial: runTwice,
 	}
 }
 
-func runTwice(ctx context.Context, t *Trial) (err error) {
-	if err := t.needTwoNodes(); err != nil {
-		return err
+// twoSides: a service of one server, or without agents on its nodes, is cut off from A.
+func twoSides(p Params) string {
+	if len(p.LockNodes) > 1 {
+		return ""
 	}
+	if why := lockPeers(p); why != "" {
+		return why
+	}
+	return lockApart(p)
+}
+
+func runTwice(ctx context.Context, t *Trial) (err error) {
 	if err := t.untilFreeForAll(ctx); err != nil {
 		return err
 	}
@@ -84,10 +88,7 @@ func (t *Trial) untilFreeForAll(ctx context.Context) error {
 // B. A service of one server, or without agents on its nodes, is on B's side.
 func (t *Trial) breakInTwo(ctx context.Context, cuts *cuts) (a, b *party, err error) {
 	if len(t.Stage.LockNodes()) < 2 {
-		cut, err := t.offLock(sidesLimit(t.Params))
-		if err != nil {
-			return nil, nil, err
-		}
+		cut := t.offLock(sidesLimit(t.Params))
 		if a, b, err = t.pair(ctx); err != nil {
 			return nil, nil, err
 		}

@@ -15,13 +15,11 @@ func isolateLockLeader() Probe {
 	return Probe{
 		Name:        "isolate-lock-leader",
 		About:       "the lock service's leader is cut off while A holds: is the lock forgotten, do tokens go back?",
+		needs:       []need{lockServers(func(Params) int { return fewestServers })},
 		OnLockNodes: true,
 		MaxFault:    sidesLimit,
 		Demands:     isolatesLeader,
 		Explain: func(p Params) []string {
-			if few := fewServers(p, fewestServers); few != "" {
-				return []string{few}
-			}
 			return []string{
 				fmt.Sprintf("packets between the leading one of the lock nodes %v and its peers, %s and %s vanish, for at most %s", p.LockNodes, p.NodeA, p.NodeB, sidesLimit(p)),
 				fmt.Sprintf("acquire %s on %s before, and on %s afterwards", p.Key, p.NodeA, p.NodeB),
@@ -33,9 +31,6 @@ func isolateLockLeader() Probe {
 }
 
 func isolateLeader(ctx context.Context, t *Trial) (err error) {
-	if err := whole(make([]member, len(t.Stage.LockNodes())), 0, fewestServers); err != nil {
-		return err
-	}
 	members, leads, voters, err := t.ensemble(ctx)
 	if err != nil {
 		return err

@@ -15,6 +15,7 @@ func loseNode() Probe {
 	return Probe{
 		Name:     "lose-node",
 		About:    "A's node falls silent and the holder dies: how long until B can acquire, against the lease?",
+		needs:    []need{twoNodes, lockPeers},
 		MaxFault: leaseLimit,
 		Demands:  cutsOffA(leaseLimit),
 		Explain: func(p Params) []string {
@@ -29,12 +30,6 @@ func loseNode() Probe {
 }
 
 func silence(ctx context.Context, t *Trial) (err error) {
-	if err := t.needTwoNodes(); err != nil {
-		return err
-	}
-	if len(t.LockPeers) == 0 {
-		return fmt.Errorf("%w: the addresses of the lock service are not known: %s", ErrSkip, t.PeersUnknown)
-	}
 	a, b, err := t.pair(ctx)
 	if err != nil {
 		return err
@@ -50,7 +45,7 @@ func silence(ctx context.Context, t *Trial) (err error) {
 	t.step("2 cut A's node off, then kill A")
 	cuts := &cuts{t: t}
 	defer func() { err = errors.Join(err, cuts.heal(ctx)) }()
-	if err := cuts.cut(ctx, t.NodeA, "a", Cut{Peers: t.LockPeers, Ports: t.LockPorts, For: leaseLimit(t.Params)}); err != nil {
+	if err := cuts.cut(ctx, t.NodeA, "a", t.offLock(leaseLimit(t.Params))); err != nil {
 		return err
 	}
 	if err := a.kill(ctx); err != nil {

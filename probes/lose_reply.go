@@ -25,6 +25,7 @@ func loseAcquireReply() Probe {
 	return Probe{
 		Name:     "lose-acquire-reply",
 		About:    "A's acquire arrives and its reply is lost; A tries again: is it granted, and nothing left behind?",
+		needs:    []need{lockPeers},
 		MaxFault: limit,
 		Demands:  cutsClientA("in", limit),
 		Explain: func(p Params) []string {
@@ -34,9 +35,6 @@ func loseAcquireReply() Probe {
 			}
 		},
 		Trial: func(ctx context.Context, t *Trial) error {
-			if len(t.LockPeers) == 0 {
-				return fmt.Errorf("%w: the addresses of the lock service are not known: %s", ErrSkip, t.PeersUnknown)
-			}
 			cut := t.ofA(Cut{Peers: t.LockPeers, Ports: t.LockPorts, Direction: "in", For: limit(t.Params)})
 			return loseReply(ctx, t, cut)
 		},

@@ -16,20 +16,16 @@ func lostUpdate() Probe {
 	return Probe{
 		Name:     "lost-update",
 		About:    "read-modify-write under the lock with a pause in the middle: is another client's increment lost?",
+		needs:    []need{aResource},
 		MaxFault: leaseLimit,
 		Demands:  pausesClient(leaseLimit),
-		Explain: onResource(func(p Params) []string {
+		Explain: func(p Params) []string {
 			return []string{
 				fmt.Sprintf("a counter in the row %s of the protected resource, incremented once by each client while it holds %s", p.Row("counter-N"), p.Key),
 				fmt.Sprintf("SIGSTOP of the audit's own lock client a on %s between its read and its write, for at most %s", p.NodeA, leaseLimit(p)),
 			}
-		}),
-		Trial: func(ctx context.Context, t *Trial) error {
-			if !t.HasResource {
-				return fmt.Errorf("%w: the plan names no resource to write to", ErrSkip)
-			}
-			return loseUpdate(ctx, t)
 		},
+		Trial: loseUpdate,
 	}
 }
 

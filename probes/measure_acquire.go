@@ -16,7 +16,7 @@ func measureAcquire() Probe {
 		Name:  "measure-acquire",
 		About: "how long an acquire and a release of a free lock take",
 		Explain: func(p Params) []string {
-			return []string{fmt.Sprintf("acquire and release %s %d times on %s and on %s", p.Key, rounds, p.NodeA, p.NodeB)}
+			return []string{fmt.Sprintf("acquire and release %s %d times on %s", p.Key, rounds, p.nodes())}
 		},
 		// One trial repeats enough.
 		Trials: func(Params, int) int { return 1 },

@@ -19,21 +19,17 @@ func partitionHolderPastTTL() Probe {
 	return Probe{
 		Name:     "partition-holder-past-ttl",
 		About:    "A is cut off from the lock service and not from the resource: does it notice, and is its stale write refused?",
+		needs:    []need{aResource, lockPeers, lockApart},
 		MaxFault: leaseLimit,
 		Demands:  cutsClientA("both", leaseLimit),
-		Explain: onResource(func(p Params) []string {
+		Explain: func(p Params) []string {
 			return []string{
 				fmt.Sprintf("packets between %s and the lock service (%s) vanish, for at most %s; healed as soon as A was watched for a lease", clientA(p), places(p), leaseLimit(p)),
 				fmt.Sprintf("acquire %s on %s, let its lease expire (%s), acquire it on %s", p.Key, p.NodeA, p.TTL, p.NodeB),
 				fmt.Sprintf("writes of both clients to the row %s of the protected resource; kill -9 of the audit's own lock client a at the end", p.Row("cut-N")),
 			}
-		}),
-		Trial: func(ctx context.Context, t *Trial) error {
-			if !t.HasResource {
-				return fmt.Errorf("%w: the plan names no resource to write to", ErrSkip)
-			}
-			return cutHolder(ctx, t)
 		},
+		Trial: cutHolder,
 	}
 }
 
@@ -55,10 +51,7 @@ func places(p Params) string {
 }
 
 func cutHolder(ctx context.Context, t *Trial) (err error) {
-	cut, err := t.offLock(leaseLimit(t.Params))
-	if err != nil {
-		return err
-	}
+	cut := t.offLock(leaseLimit(t.Params))
 	a, b, err := t.pair(ctx)
 	if err != nil {
 		return err

@@ -15,6 +15,7 @@ func partitionLockServers() Probe {
 	return Probe{
 		Name:        "partition-lock-servers",
 		About:       "the lock servers are parted, A on one side and B on the other: is the lock granted on both?",
+		needs:       []need{twoNodes, lockServers(Params.fewestParted)},
 		OnLockNodes: true,
 		MaxFault:    sidesLimit,
 		Demands:     partsInShapes,
@@ -22,9 +23,6 @@ func partitionLockServers() Probe {
 			return max(planned, len(shapesOf(p)))
 		},
 		Explain: func(p Params) []string {
-			if few := fewServers(p, p.fewestParted()); few != "" {
-				return []string{few}
-			}
 			together := ""
 			if p.Majority {
 				together = "; a majority always stays together"
@@ -54,18 +52,11 @@ func (s shape) affected() int {
 }
 
 func partServers(ctx context.Context, t *Trial) (err error) {
-	if err := t.needTwoNodes(); err != nil {
-		return err
-	}
-	fewest := t.fewestParted()
-	if err := whole(make([]member, len(t.Stage.LockNodes())), 0, fewest); err != nil {
-		return err // before anything is asked of a service that has no such servers
-	}
 	members, _, voters, err := t.ensemble(ctx)
 	if err != nil {
 		return err
 	}
-	if err := whole(members, voters, fewest); err != nil {
+	if err := whole(members, voters, t.fewestParted()); err != nil {
 		return err
 	}
 	if err := t.untilFreeForAll(ctx); err != nil {

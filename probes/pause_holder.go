@@ -19,21 +19,17 @@ func pauseHolderPastTTL() Probe {
 	return Probe{
 		Name:     "pause-holder-past-ttl",
 		About:    "the five steps: acquire on A, pause A, expire and acquire on B, resume A, is A's stale write refused?",
+		needs:    []need{aResource},
 		MaxFault: leaseLimit,
 		Demands:  pausesClient(leaseLimit),
-		Explain: onResource(func(p Params) []string {
+		Explain: func(p Params) []string {
 			return []string{
 				fmt.Sprintf("SIGSTOP of the audit's own lock client a on %s, for at most %s; it is resumed as soon as B has written", p.NodeA, leaseLimit(p)),
 				fmt.Sprintf("acquire %s on %s, let its lease expire (%s), acquire it on %s", p.Key, p.NodeA, p.TTL, p.NodeB),
 				fmt.Sprintf("writes of both clients to the row %s of the protected resource", p.Row("entry-N")),
 			}
-		}),
-		Trial: func(ctx context.Context, t *Trial) error {
-			if !t.HasResource {
-				return fmt.Errorf("%w: the plan names no resource to write to", ErrSkip)
-			}
-			return fiveSteps(ctx, t)
 		},
+		Trial: fiveSteps,
 	}
 }
 

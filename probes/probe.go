@@ -50,48 +50,10 @@ type Probe struct {
 	// Trials is how often the probe is repeated where the plan wants planned
 	// repetitions; nil: that often. A probe of several variants needs one for each.
 	Trials func(p Params, planned int) int
+	// needs are looked at before Explain, Demands and Trial.
+	needs []need
 	// Trial carries out one repetition. Passive probes have exactly one.
 	Trial func(context.Context, *Trial) error
-}
-
-// All lists every probe in the order in which an audit runs them: from the
-// harmless to the harmful, so that an early refusal costs nothing.
-func All() []Probe {
-	return []Probe{
-		inspectDeployment(),
-		measureNetwork(),
-		measurePauses(),
-		measureRenewals(),
-		measureAcquire(),
-		contend(),
-		tokenBattery(),
-		replayOperation(),
-		crashHolder(),
-		pauseHolderPastTTL(),
-		lostUpdate(),
-		partitionHolderPastTTL(),
-		delayWriteInFlight(),
-		loseAcquireReply(),
-		loseNode(),
-		doubleExecution(),
-		clockJumpHolder(),
-		clockJumpLockServer(),
-		clockDrift(),
-		isolateLockLeader(),
-		crashLockPrimary(),
-		restartLockServer(),
-		partitionLockServers(),
-	}
-}
-
-// ByName finds a probe.
-func ByName(name string) (Probe, bool) {
-	for _, p := range All() {
-		if p.Name == name {
-			return p, true
-		}
-	}
-	return Probe{}, false
 }
 
 // Params is what a probe must know of the deployment.
@@ -135,6 +97,8 @@ type Params struct {
 	ResourcePeers []string
 	ResourcePorts []int
 	PeersUnknown  string
+	// PeersLater: there are none yet, because a dry run looks no name up.
+	PeersLater bool
 }
 
 // Row is a row of the audit's own in the protected resource.

@@ -11,18 +11,14 @@ func replayOperation() Probe {
 	return Probe{
 		Name:  "replay-operation",
 		About: "the same operation is sent twice: is its effect applied once?",
-		Explain: onResource(func(p Params) []string {
+		needs: []need{aResource},
+		Explain: func(p Params) []string {
 			return []string{
-				fmt.Sprintf("two grants of %s, one on %s and one on %s", p.Key, p.NodeA, p.NodeB),
+				fmt.Sprintf("two grants of %s, to clients a and b on %s", p.Key, p.nodes()),
 				fmt.Sprintf("writes to the row %s of the protected resource, two of them repeated with the same operation id", p.Row("replay-N")),
 			}
-		}),
-		Trial: func(ctx context.Context, t *Trial) error {
-			if !t.HasResource {
-				return fmt.Errorf("%w: the plan names no resource to write to", ErrSkip)
-			}
-			return replay(ctx, t)
 		},
+		Trial: replay,
 	}
 }
 

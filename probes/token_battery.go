@@ -23,16 +23,14 @@ func tokenBattery() Probe {
 	return Probe{
 		Name:  "token-battery",
 		About: "writes with newest, equal, stale, missing and malformed tokens: which does the resource refuse?",
-		Explain: onResource(func(p Params) []string {
+		needs: []need{aResource},
+		Explain: func(p Params) []string {
 			return []string{
-				fmt.Sprintf("%d grants of %s, taken in turn by %s and %s", rounds+3, p.Key, p.NodeA, p.NodeB),
+				fmt.Sprintf("%d grants of %s, taken in turn by clients a and b on %s", rounds+3, p.Key, p.nodes()),
 				fmt.Sprintf("writes to rows under %s of the protected resource", p.Scope),
 			}
-		}),
+		},
 		Trial: func(ctx context.Context, t *Trial) error {
-			if !t.HasResource {
-				return fmt.Errorf("%w: the plan names no resource to write to", ErrSkip)
-			}
 			a, b, err := t.pair(ctx)
 			if err != nil {
 				return err

@@ -149,7 +149,7 @@ func (p *page) probes(r Report) {
 
 // entry writes one entry of a list, its following lines indented further.
 func (p *page) entry(text string) {
-	for i, line := range wrap(text, p.width-6) {
+	for i, line := range Wrap(text, p.width-6) {
 		if i == 0 {
 			p.line("  " + line)
 			continue

@@ -9,23 +9,23 @@ import (
 // say: the report reads the same without.
 type painter bool
 
-func (p painter) wrap(code, s string) string {
+func (p painter) Wrap(code, s string) string {
 	if !p || s == "" {
 		return s
 	}
 	return "\x1b[" + code + "m" + s + "\x1b[0m"
 }
 
-func (p painter) bold(s string) string { return p.wrap("1", s) }
-func (p painter) dim(s string) string  { return p.wrap("2", s) }
-func (p painter) red(s string) string  { return p.wrap("1;31", s) }
+func (p painter) bold(s string) string { return p.Wrap("1", s) }
+func (p painter) dim(s string) string  { return p.Wrap("2", s) }
+func (p painter) red(s string) string  { return p.Wrap("1;31", s) }
 
 func (p painter) letter(s string) string {
 	switch s {
 	case "A":
-		return p.wrap("1;32", s)
+		return p.Wrap("1;32", s)
 	case "B", "C":
-		return p.wrap("1;33", s)
+		return p.Wrap("1;33", s)
 	case "D", "F":
 		return p.red(s)
 	}
@@ -35,9 +35,9 @@ func (p painter) letter(s string) string {
 func (p painter) outcome(o checklist.Outcome) string {
 	switch o {
 	case checklist.Pass:
-		return p.wrap("32", "✓ pass")
+		return p.Wrap("32", "✓ pass")
 	case checklist.Warn:
-		return p.wrap("33", "! warn")
+		return p.Wrap("33", "! warn")
 	case checklist.Fail:
 		return p.red("✗ FAIL")
 	case checklist.NotApplicable:

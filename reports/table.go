@@ -34,7 +34,7 @@ func (p *page) table(findings []checklist.Finding) error {
 	)
 	t.Header("result", "question", "severity", "trials")
 	for _, f := range findings {
-		question := strings.Join(wrap(f.Question, p.width-besidesQuestion), "\n")
+		question := strings.Join(Wrap(f.Question, p.width-besidesQuestion), "\n")
 		if err := t.Append(p.paint.outcome(f.Outcome), question, string(f.Severity), trialsOf(f)); err != nil {
 			return err
 		}

@@ -56,7 +56,7 @@ func Text(w io.Writer, r Report, o TextOptions) error {
 // lines writes wrapped text after a label; the following lines are indented to
 // where the first began. style may be nil.
 func (p *page) lines(label, text string, style func(string) string) {
-	p.indented(label, wrap(text, p.width-columns(label)), style)
+	p.indented(label, Wrap(text, p.width-columns(label)), style)
 }
 
 // command writes one that can be copied.
@@ -124,7 +124,7 @@ func (p *page) head(r Report) {
 	box := []string{"┌───┐ ", "│ " + p.paint.letter(letter) + " │ ", "└───┘ "}
 	n := 0
 	for i, text := range about {
-		for _, line := range wrap(text, p.width-6) {
+		for _, line := range Wrap(text, p.width-6) {
 			left := strings.Repeat(" ", 6)
 			if n < len(box) {
 				left = box[n]

@@ -6,9 +6,9 @@ import (
 	"github.com/olekukonko/tablewriter/pkg/twwidth"
 )
 
-// wrap breaks text into lines of at most width columns, between words where it
+// Wrap breaks text into lines of at most width columns, between words where it
 // can. Words longer than a line are cut.
-func wrap(text string, width int) []string {
+func Wrap(text string, width int) []string {
 	return wrapWords(strings.Fields(oneLine(text)), width)
 }
 

@@ -41,7 +41,7 @@ the record up to then.
 		RunE: func(cmd *cobra.Command, args []string) error { return runAudit(cmd, args[0], f, false) },
 	}
 	cmd.Flags().StringVar(&f.runs, "runs", "runs", "directory in which the run directory is made")
-	cmd.Flags().StringSliceVar(&f.probes, "probes", nil, "probes to run, by name (default: the plan's)")
+	cmd.Flags().StringSliceVar(&f.probes, "probes", nil, "probes to run, by name, as lockaudit plan lists them (default: the plan's)")
 	cmd.Flags().IntVar(&f.trials, "trials", 0, "how often each probe is repeated (default: the plan's)")
 	bindSeed(cmd, &f.seed)
 	f.print.bind(cmd)
@@ -58,7 +58,13 @@ func inspectCommand() *cobra.Command {
 cut. What can be judged from that is judged; the report says which questions
 only an audit can answer, and there is no letter.
 
-` + exitHelp,
+Exit status:
+  0   no failure
+  1   at least one item fails
+  2   inconclusive: nothing could be judged
+  3   the inspection could not be carried out
+  4   an agent's end did not confirm that nothing is in effect (outranks all others)
+  64  the command line is wrong`,
 		Example: `  lockaudit inspect plan.yaml
   lockaudit inspect plan.yaml -f json`,
 		Args: exactly(1, "PLAN"),

@@ -12,7 +12,9 @@ import (
 	"github.com/lockaudit/lockaudit/audit"
 	"github.com/lockaudit/lockaudit/inject"
 	"github.com/lockaudit/lockaudit/plan"
+	"github.com/lockaudit/lockaudit/reports"
 	"github.com/olekukonko/tablewriter"
+	"github.com/olekukonko/tablewriter/tw"
 	"github.com/spf13/cobra"
 )
 
@@ -214,8 +216,17 @@ func present(h agent.Health) string {
 	return strings.Join(now, ", ")
 }
 
+// widestCell keeps the tables within some 100 columns.
+const widestCell = 50
+
 func table(w io.Writer, header []string, rows [][]string) error {
-	t := tablewriter.NewTable(w)
+	t := tablewriter.NewTable(w, tablewriter.WithRowAutoWrap(tw.WrapNone),
+		tablewriter.WithRowAlignment(tw.AlignLeft), tablewriter.WithHeaderAlignment(tw.AlignLeft))
+	for _, row := range rows { // reasons are sentences, and would run off the screen
+		for i, cell := range row {
+			row[i] = strings.Join(reports.Wrap(cell, widestCell), "\n")
+		}
+	}
 	t.Header(header)
 	if err := t.Bulk(rows); err != nil {
 		return fmt.Errorf("print table: %w", err)

@@ -93,14 +93,18 @@ func reportCommand() *cobra.Command {
 		Use:   "report RUN",
 		Short: "Print the report of a recorded run, in any format",
 		Long: `Prints the report of a run in the format asked for. It judges the record again
-and writes nothing but the file named by --output; the exit status says only
-whether the report could be made.
+and writes nothing but the file named by --output.
 
   text   for the terminal
   html   one self-contained file for people, with timelines
   md     fits into a pull request comment
   json   for programs (docs/schema/report.schema.json)
-  junit  XML for CI: one test case per item`,
+  junit  XML for CI: one test case per item
+
+Exit status:
+  0   the report was made, whatever it says; lockaudit judge tells
+  3   the run could not be read, or the report not be written
+  64  the command line is wrong`,
 		Example: `  lockaudit report runs/2026-11-23T081201Z-billing -f html -o report.html
   lockaudit report runs/2026-11-23T081201Z-billing -f json | jq .grade`,
 		Args: exactly(1, "RUN"),
