@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/lockaudit/lockaudit/plan"
@@ -123,6 +124,13 @@ func choose(p *plan.Plan, o Options) ([]probes.Probe, error) {
 		names = p.Probes.Names
 	}
 	passive := o.Passive || (o.Probes == nil && p.Probes.Passive)
+	if o.Passive && o.Probes == nil {
+		// The plan's list is for an audit; an inspection has what of it only looks.
+		names = slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+			probe, ok := probes.ByName(name)
+			return ok && !probe.Passive
+		})
+	}
 	var out []probes.Probe
 	if len(names) == 0 {
 		for _, probe := range probes.All() {
