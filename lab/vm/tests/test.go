@@ -93,7 +93,10 @@ func (t *test) line(r result) string {
 		word = "FAIL"
 	}
 	said := fmt.Sprintf("%s %5.0f s  %s (%s)", word, r.took.Seconds(), t.name, t.pkg)
-	if r.cases > 0 {
+	switch {
+	case r.cases == 1:
+		said += ", 1 case"
+	case r.cases > 1:
 		said += fmt.Sprintf(", %d cases", r.cases)
 	}
 	return said
