@@ -46,6 +46,9 @@ func runProbe(ctx context.Context, stage *stage, probe probes.Probe, i int, s Sc
 			failed = stage.dismiss(ctx)
 		case err != nil:
 			failed = err
+			if !errors.Is(err, probes.ErrSkip) && ctx.Err() == nil {
+				failed = errors.Join(err, stage.dismiss(ctx))
+			}
 		default:
 			result.Completed++
 		}
@@ -89,7 +92,7 @@ func runTrial(ctx context.Context, probe probes.Probe, trial *probes.Trial) (aga
 }
 
 // dismiss ends the lock clients: what a trial has left them holding must not be the
-// next one's, and ends with its lease.
+// next one's, and ends with its lease, or with the client where there is none.
 func (s *stage) dismiss(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // checkTimeout bounds one health check of one server. etcd's own takes until a
@@ -54,6 +56,8 @@ func (p *prober) check(ctx context.Context, l Lab, n Node) error {
 	switch {
 	case n.Role == RoleResource:
 		err = p.get(ctx, "http://"+n.IP+":8080/healthz")
+	case l.Backend == Postgres:
+		err = p.login(ctx, n)
 	case l.Backend == Redis:
 		err = p.ping(ctx, l.endpoint(n))
 	default:
@@ -105,6 +109,22 @@ func (p *prober) ping(ctx context.Context, address string) error {
 		return errors.New(strings.TrimSpace(answer))
 	}
 	return nil
+}
+
+// login connects as the application does.
+func (p *prober) login(ctx context.Context, n Node) error {
+	config, err := pgconn.ParseConfig("host=localhost sslmode=disable user=nobody password=none")
+	if err != nil {
+		return fmt.Errorf("read environment: %w", err)
+	}
+	config.Host, config.Port, config.Fallbacks, config.ValidateConnect = n.IP, postgresPort, nil, nil
+	config.User, config.Password, config.Database = postgresUser, postgresPassword, postgresUser
+	config.RuntimeParams, config.DialFunc = nil, p.dial
+	conn, err := pgconn.ConnectConfig(ctx, config)
+	if err != nil {
+		return err
+	}
+	return conn.Close(ctx)
 }
 
 func (p *prober) dial(ctx context.Context, network, address string) (conn net.Conn, err error) {

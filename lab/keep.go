@@ -36,9 +36,9 @@ type notice struct {
 // Keeper says what a keeper keeps.
 type Keeper struct {
 	Base, Name string
-	// Redis is the path of redis-server, for labs that have one.
-	Redis  string
-	MaxAge time.Duration
+	// Program is the path of the lock server, for labs whose one is not built in.
+	Program string
+	MaxAge  time.Duration
 	// Up is the connection to the up that waits for the lab.
 	Up *os.File
 	// Log is where the keeper notes what happens later.
@@ -144,10 +144,10 @@ func (o Keeper) build(ctx context.Context, step func(string)) (*keeper, *net.Uni
 	}
 	// The collecting of children lasts as long as the process.
 	k.reaper, _ = newReaper()
-	if err := k.startServers(ctx, o.Redis, step); err != nil {
+	if err := k.startServers(ctx, o.Program, step); err != nil {
 		return nil, nil, err
 	}
-	return k, listener, k.place.writePlan(l, k.locklab, o.Redis)
+	return k, listener, k.place.writePlan(l, k.locklab, o.Program)
 }
 
 // mounts gives the lab its own /proc and its own memory for data.

@@ -31,6 +31,14 @@ type Backend string
 const (
 	Etcd  Backend = "etcd"
 	Redis Backend = "redis"
+
+	Postgres Backend = "postgres"
+)
+
+// Kinds of lock in PostgreSQL.
+const (
+	advisoryLock = "advisory"
+	leaseTable   = "lease"
 )
 
 // Lab is one practice deployment.
@@ -44,6 +52,8 @@ type Lab struct {
 	// TLS with client certificates on the lock service, or plain text.
 	TLS    bool
 	Ledger ledger.Variant
+	// Lock is the kind of lock where the backend has several.
+	Lock string
 	// Split: the servers know nothing of each other and all answer to one virtual
 	// address, each to one of the clients.
 	Split bool
@@ -94,6 +104,14 @@ func All() []Lab {
 		{
 			Name: "etcd-5", Backend: Etcd, Servers: 5, TLS: true, LocalExpiry: true, Ledger: ledger.Idempotent, Seed: 7, Letter: "A", Exit: 0,
 			Teaches: "5 etcd, parted in every shape, also the ring in which each server sees another majority, and at random",
+		},
+		{
+			Name: "postgres-lease", Backend: Postgres, Lock: leaseTable, Servers: 1, Ledger: ledger.Idempotent, Letter: "F", Exit: 1,
+			Teaches: "1 PostgreSQL, a lease table with a sequence token, fenced: a step of its clock still grants twice",
+		},
+		{
+			Name: "postgres-advisory", Backend: Postgres, Lock: advisoryLock, Servers: 1, Ledger: ledger.None, Letter: "F", Exit: 1,
+			Teaches: "1 PostgreSQL with its defaults, session advisory lock: no token, and a silent holder blocks for two hours",
 		},
 	}
 }
@@ -183,16 +201,19 @@ func (l Lab) Endpoints() []string {
 
 // port of the lock servers.
 func (l Lab) port() int {
-	if l.Backend == Redis {
+	switch l.Backend {
+	case Redis:
 		return 6379
+	case Postgres:
+		return postgresPort
 	}
 	return 2379
 }
 
 func (l Lab) endpoint(n Node) string {
 	switch {
-	case l.Backend == Redis:
-		return n.IP + ":6379"
+	case l.Backend == Redis || l.Backend == Postgres:
+		return fmt.Sprintf("%s:%d", n.IP, l.port())
 	case l.TLS:
 		return "https://" + n.IP + ":2379"
 	}

@@ -37,6 +37,11 @@ func (l Lab) planText(via []string, restart map[string][]string) string {
 	line("  endpoints: [%s]", quoted(l.Endpoints()))
 	line("  key: %s", Key)
 	line("  ttl: %s", TTL)
+	if l.Backend == Postgres {
+		line("  username: %s", postgresUser)
+		line("  password: %s        # of nothing but this lab", postgresPassword)
+		line("  options: {lock: %s, database: %s, create: %t}", l.Lock, postgresUser, l.Lock == leaseTable)
+	}
 	if l.LocalExpiry {
 		line("  options: {local_expiry: true}   # a client that cannot renew stops by its own clock")
 	}
@@ -73,7 +78,7 @@ func (l Lab) planText(via []string, restart map[string][]string) string {
 		line("    process: {port: %d}   # what may be killed", l.port())
 		if argv := restart[n.Name]; argv != nil {
 			line("    agent: [lockaudit-agent, --allow-commands]")
-			line("    restart: [%s]   # redis-server writes over its command line", quoted(argv))
+			line("    restart: [%s]   # %s", quoted(argv), l.whyRestart())
 		}
 	}
 	list, why := l.probes()
@@ -86,6 +91,14 @@ func (l Lab) planText(via []string, restart map[string][]string) string {
 		line("  - %s", p)
 	}
 	return b.String()
+}
+
+// whyRestart says why the plan has to name the command.
+func (l Lab) whyRestart() string {
+	if l.Backend == Postgres {
+		return "it makes the user namespace in which postgres is not root"
+	}
+	return "redis-server writes over its command line"
 }
 
 // signalLines name the clients, and where they tell of what happens to them.
@@ -121,6 +134,17 @@ func (l Lab) probes() (list []string, why string) {
 		return []string{"inspect-deployment", "partition-holder-past-ttl", "partition-lock-servers"}, "about the shapes of a partition; etcd-fenced has the rest"
 	}
 	switch {
+	case l.Lock == leaseTable:
+		return []string{
+			"inspect-deployment", "measure-network", "measure-pauses", "contend", "token-battery", "replay-operation",
+			"crash-holder", "pause-holder-past-ttl", "lost-update", "partition-holder-past-ttl", loseReply, "lose-node",
+			"double-execution", "clock-jump-holder", "clock-jump-lock-server", "restart-lock-server",
+		}, "all but some that redis-single shows"
+	case l.Lock == advisoryLock:
+		return []string{
+			"inspect-deployment", "measure-network", "measure-pauses", "contend", "token-battery", "crash-holder",
+			"pause-holder-past-ttl", "lose-node",
+		}, "nothing that waits for the end of a lease, beyond those that show that there is none"
 	case l.Split:
 		return allBut(delayWrite, loseReply), "all but two that redis-single and etcd-unfenced show"
 	case l.Backend == Redis:
@@ -171,18 +195,18 @@ func via(locklab string, p place) []string {
 }
 
 // restarts are the commands that a plan must name.
-func (l Lab) restarts(locklab, redis string) map[string][]string {
+func (l Lab) restarts(locklab, program string) map[string][]string {
 	out := map[string][]string{}
-	for _, s := range l.servers(locklab, redis) {
-		if s.node.Role == RoleLock && l.Backend == Redis {
+	for _, s := range l.servers(locklab, program) {
+		if s.node.Role == RoleLock && l.Backend != Etcd {
 			out[s.node.Name] = s.argv
 		}
 	}
 	return out
 }
 
-func (p place) writePlan(l Lab, locklab, redis string) error {
-	if err := os.WriteFile(p.plan(), []byte(l.planText(via(locklab, p), l.restarts(locklab, redis))), 0o644); err != nil {
+func (p place) writePlan(l Lab, locklab, program string) error {
+	if err := os.WriteFile(p.plan(), []byte(l.planText(via(locklab, p), l.restarts(locklab, program))), 0o644); err != nil {
 		return fmt.Errorf("write plan: %w", err)
 	}
 	return nil

@@ -11,10 +11,10 @@ import (
 )
 
 // startServers starts every server on its node and waits until all do their work.
-func (k *keeper) startServers(ctx context.Context, redis string, step func(string)) error {
+func (k *keeper) startServers(ctx context.Context, program string, step func(string)) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	servers := k.lab.servers(k.locklab, redis)
+	servers := k.lab.servers(k.locklab, program)
 	for _, s := range servers {
 		step("start " + s.node.Name)
 		if err := k.startServer(s); err != nil {

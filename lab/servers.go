@@ -24,16 +24,22 @@ type server struct {
 	argv []string
 }
 
-// servers lists what runs in the lab; locklab and redis are paths of the programs.
-func (l Lab) servers(locklab, redis string) []server {
+// servers lists what runs in the lab; locklab and program are paths.
+func (l Lab) servers(locklab, program string) []server {
 	var list []server
 	for _, n := range l.withRole(RoleLock) {
 		data := filepath.Join(dataDir, n.Name)
+		if l.Backend == Postgres {
+			list = append(list, server{n, []string{
+				locklab, "serve", "postgres", "--program", program, "--ip", n.IP, "--data", data,
+			}})
+			continue
+		}
 		if l.Backend == Redis {
 			// The defaults of Debian's package, apart from systemd's part:
 			// snapshots now and then, no append-only file, no password.
 			argv := []string{
-				redis, "--port", "6379", "--protected-mode", "no", "--appendonly", "no", "--dir", data,
+				program, "--port", "6379", "--protected-mode", "no", "--appendonly", "no", "--dir", data,
 				"--bind", n.IP, "127.0.0.1",
 			}
 			if n.Virtual != "" {

@@ -22,8 +22,8 @@ func sessionLeader() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: 
 // spawn starts a keeper for the lab and returns it with this end of the
 // connection to it. Without root it gets a user namespace of its own, in which
 // the caller is root.
-func spawn(p place, l Lab, redis string, maxAge time.Duration) (*exec.Cmd, *os.File, error) {
-	program, err := os.Executable()
+func spawn(p place, l Lab, program string, maxAge time.Duration) (*exec.Cmd, *os.File, error) {
+	self, err := os.Executable()
 	if err != nil {
 		return nil, nil, fmt.Errorf("find own program: %w", err)
 	}
@@ -39,7 +39,7 @@ func spawn(p place, l Lab, redis string, maxAge time.Duration) (*exec.Cmd, *os.F
 	ours, theirs := os.NewFile(uintptr(pair[0]), "keeper"), os.NewFile(uintptr(pair[1]), "up")
 	defer func() { _ = theirs.Close() }()
 
-	cmd := exec.Command(program, "keep", "--dir", p.base, "--max-age", maxAge.String(), "--redis", redis, l.Name)
+	cmd := exec.Command(self, "keep", "--dir", p.base, "--max-age", maxAge.String(), "--program", program, l.Name)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = "/", log, log
 	cmd.ExtraFiles = []*os.File{theirs} // descriptor upFD
 	cmd.SysProcAttr = isolated()

@@ -25,7 +25,7 @@ type UpOptions struct {
 // Up raises a lab and returns the path of its plan. A lab that is up already and
 // healthy is left as it is, and fresh is false.
 func Up(ctx context.Context, l Lab, o UpOptions) (plan string, fresh bool, err error) {
-	redis, err := l.prepare()
+	program, err := l.prepare()
 	if err != nil {
 		return "", false, err
 	}
@@ -45,36 +45,48 @@ func Up(ctx context.Context, l Lab, o UpOptions) (plan string, fresh bool, err e
 	if err := p.clear(); err != nil {
 		return "", false, err
 	}
-	if err := raise(ctx, p, l, redis, o); err != nil {
+	if err := raise(ctx, p, l, program, o); err != nil {
 		return "", false, errors.Join(fmt.Errorf("raise lab: %w", err), p.remove())
 	}
 	return p.plan(), true, nil
 }
 
 // prepare checks what can be known before anything is made, and returns the path
-// of redis-server if the lab has one.
-func (l Lab) prepare() (redis string, err error) {
-	program, err := os.Executable()
+// of the lock server if that is not built in.
+func (l Lab) prepare() (program string, err error) {
+	self, err := os.Executable()
 	if err != nil {
 		return "", fmt.Errorf("find own program: %w", err)
 	}
-	if strings.HasPrefix(program, inside+"/") {
-		return "", Hint(fmt.Errorf("raise lab: %s would be hidden: a lab has its own %s", program, inside), "move it somewhere else")
+	if strings.HasPrefix(self, inside+"/") {
+		return "", Hint(fmt.Errorf("raise lab: %s would be hidden: a lab has its own %s", self, inside), "move it somewhere else")
 	}
-	if l.Backend != Redis {
+	return l.Backend.Program()
+}
+
+// Program finds the server that the backend's labs run; "" if it is built in.
+func (b Backend) Program() (path string, err error) {
+	var name, deb string
+	switch b {
+	case Redis:
+		name, deb = "redis-server", "redis-server"
+		path, err = exec.LookPath(name)
+	case Postgres:
+		name, deb = "postgres", "postgresql"
+		path, err = findPostgres()
+	default:
 		return "", nil
 	}
-	redis, err = exec.LookPath("redis-server")
 	if err != nil {
-		return "", Hint(fmt.Errorf("find redis-server: %w", ErrMissing), "apt install redis-server")
+		return "", Hint(fmt.Errorf("find %s: %w", name, ErrMissing), "apt install "+deb)
 	}
-	return filepath.Abs(redis)
+	return filepath.Abs(path)
 }
 
 // raise starts a keeper and waits until it says that the lab is ready. After an
 // error the keeper and all that it started are gone.
-func raise(ctx context.Context, p place, l Lab, redis string, o UpOptions) (err error) {
-	cmd, conn, err := spawn(p, l, redis, o.MaxAge)
+func raise(ctx context.Context, p place, l Lab, program string, o UpOptions) (err error) {
+	cmd, conn, err := spawn(p, l, program, o.MaxAge)
 	if err != nil {
 		return err
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"text/tabwriter"
 	"time"
@@ -93,8 +92,8 @@ func (d *demo) choose(names []string) ([]lab.Lab, error) {
 		return labs, nil
 	}
 	for _, l := range lab.All() {
-		if _, err := exec.LookPath("redis-server"); l.Backend == lab.Redis && err != nil {
-			fmt.Fprintf(d.err, "%s is left out: there is no redis-server on the PATH\n", l.Name)
+		if _, err := l.Backend.Program(); err != nil {
+			fmt.Fprintf(d.err, "%s is left out: %v\n", l.Name, err)
 			continue
 		}
 		labs = append(labs, l)

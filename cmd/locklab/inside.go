@@ -11,17 +11,17 @@ import (
 
 // newKeep is pid 1 of a lab; only lab.Up runs it.
 func newKeep(base *string) *cobra.Command {
-	var redis string
+	var program string
 	var maxAge time.Duration
 	cmd := &cobra.Command{
 		Use: "keep LAB", Short: "Be the keeper of a lab (run by locklab up)", Hidden: true, Args: oneLab,
 		RunE: func(cmd *cobra.Command, a []string) error {
 			return lab.Keeper{
-				Base: *base, Name: a[0], Redis: redis, MaxAge: maxAge, Up: lab.UpFile(), Log: os.Stderr,
+				Base: *base, Name: a[0], Program: program, MaxAge: maxAge, Up: lab.UpFile(), Log: os.Stderr,
 			}.Run(cmd.Context())
 		},
 	}
-	cmd.Flags().StringVar(&redis, "redis", "", "path of redis-server")
+	cmd.Flags().StringVar(&program, "program", "", "path of the lock server, if it is not built in")
 	cmd.Flags().DurationVar(&maxAge, "max-age", lab.MaxAge, "end after this time")
 	return cmd
 }
@@ -52,6 +52,15 @@ func newServe() *cobra.Command {
 	resource.Flags().StringVar(&dir, "data", ".", "data directory")
 	resource.Flags().StringVar(&variant, "variant", "ordered", "what it does with tokens: ordered, idempotent, none, equality")
 
-	cmd.AddCommand(etcd, resource)
+	var p lab.PostgresServer
+	postgres := &cobra.Command{
+		Use: "postgres", Short: "Be a PostgreSQL server", Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return p.Serve(cmd.Context()) },
+	}
+	postgres.Flags().StringVar(&p.Program, "program", "", "path of postgres")
+	postgres.Flags().StringVar(&p.IP, "ip", "", "address to listen on, port 5432")
+	postgres.Flags().StringVar(&p.Data, "data", "", "data directory")
+
+	cmd.AddCommand(etcd, postgres, resource)
 	return cmd
 }

@@ -186,6 +186,35 @@ func TestRefuses(t *testing.T) {
 	}
 }
 
+// TestUserNamespace: a server in a user namespace of its own would be started outside of
+// it, unless a command is named, whose affair that is.
+func TestUserNamespace(t *testing.T) {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newServer(t, exe)
+	cmd := exec.Command(exe, "serve", s.addr)
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 1000, HostID: os.Geteuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 1000, HostID: os.Getegid(), Size: 1}},
+	}
+	s.run(t, cmd)
+	f := newFault()
+	if _, err := f.Prepare(ctx(t), s.spec(0, nil)); !errors.Is(err, inject.ErrUnsupported) || !strings.Contains(err.Error(), "another user namespace") {
+		t.Errorf("without a command: %v", err)
+	}
+	old := s.pid()
+	p := prepare(t, f, s.spec(0, &crash.Restart{Argv: []string{exe, "serve", s.addr}}), "a")
+	if e, err := f.Inject(ctx(t), p); err != nil || s.pid() == old || s.pid() == 0 {
+		t.Errorf("inject: %+v, %v; process %d, was %d", e, err, s.pid(), old)
+	}
+	if _, err := f.Revert(ctx(t), p); err != nil {
+		t.Errorf("revert: %v", err)
+	}
+}
+
 // TestRefusesNames: an ordinary program under a name that is protected.
 func TestRefusesNames(t *testing.T) {
 	for _, name := range []string{"sshd", "containerd-shim", "kubelet", "systemd-journal", "lockaudit-standby"} {

@@ -57,7 +57,7 @@ func (u *undo) plan(ctx context.Context, t target.Target, r *Restart) (string, e
 		u.Unit = t.Unit
 		return fmt.Sprintf("unit %s: started again by its Restart=, or else by systemd on our request", t.Unit), nil
 	}
-	if err := sameNamespaces(t); err != nil {
+	if err := sameNamespaces(t, r != nil); err != nil {
 		return "", err
 	}
 	if u.Image, err = readImage(t); err != nil {
@@ -75,10 +75,14 @@ func (u *undo) plan(ctx context.Context, t target.Target, r *Restart) (string, e
 }
 
 // sameNamespaces refuses a server that sees another system than this process: it
-// would be started in the wrong one.
-func sameNamespaces(t target.Target) error {
+// would be started in the wrong one. A restart command may make a user namespace for
+// the server, as the one before has: PostgreSQL wants to be no root in one.
+func sameNamespaces(t target.Target, command bool) error {
 	proc := "/proc/" + strconv.Itoa(t.PID)
 	for _, what := range []string{"ns/pid", "ns/mnt", "ns/net", "ns/user", "ns/ipc", "ns/uts", "root"} {
+		if what == "ns/user" && command {
+			continue
+		}
 		theirs, err := os.Stat(proc + "/" + what)
 		if err != nil {
 			return fmt.Errorf("look at process %d: %w", t.PID, err)
