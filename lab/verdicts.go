@@ -4,28 +4,28 @@ import "strings"
 
 // verdictRows has the right outcome of every checklist item on every lab, in the
 // order of All. "-" is inconclusive: the probes of this version cannot decide it
-// there, and a verdict would be a false one.
+// there, and a verdict would be a false one; "n/a" is a question that does not arise.
 //
-//	fenced  unfenced equality redis    split    signals  silent   five
+//	fenced  unfenced equality redis    split    signals  silent   five     lease    advisory
 func verdictRows() []string {
 	return []string{
-		"consensus_backed               pass     pass     pass     fail     fail     pass     pass     pass",
-		"fencing_enforced               pass     fail     fail     fail     fail     pass     -        pass",
-		"tokens_increasing              pass     pass     pass     fail     fail     -        -        -",
-		"no_double_grant                pass     pass     pass     fail     fail     pass     -        pass",
-		"effects_happen_once            pass     fail     -        fail     fail     pass     -        -",
-		"not_single_instance            pass     pass     pass     fail     fail     pass     pass     pass",
-		"not_ttl_only                   pass     fail     fail     fail     fail     pass     -        -",
-		"lease_fits_pauses              pass     pass     pass     pass     pass     pass     -        -",
-		"lock_failures_observable       -        -        -        -        -        pass     fail     -",
-		"partitions_tested              pass     fail     fail     fail     fail     pass     -        pass",
-		"operation_idempotent           pass     fail     fail     fail     fail     pass     -        -",
-		"wall_clock_independent         pass     pass     pass     fail     fail     -        -        -",
-		"recovers_after_crash           pass     pass     pass     pass     -        pass     -        -",
-		"lost_reply_retry_safe          pass     pass     -        fail     -        -        -        -",
-		"notices_loss                   pass     warn     warn     warn     -        pass     -        pass",
-		"tls_and_auth                   pass     warn     warn     warn     warn     pass     pass     pass",
-		"idempotency_could_replace_lock pass     warn     warn     warn     warn     pass     -        -",
+		"consensus_backed               pass     pass     pass     fail     fail     pass     pass     pass     fail     fail",
+		"fencing_enforced               pass     fail     fail     fail     fail     pass     -        pass     pass     fail",
+		"tokens_increasing              pass     pass     pass     fail     fail     -        -        -        pass     fail",
+		"no_double_grant                pass     pass     pass     fail     fail     pass     -        pass     fail     -",
+		"effects_happen_once            pass     fail     -        fail     fail     pass     -        -        pass     -",
+		"not_single_instance            pass     pass     pass     fail     fail     pass     pass     pass     fail     fail",
+		"not_ttl_only                   pass     fail     fail     fail     fail     pass     -        -        pass     -",
+		"lease_fits_pauses              pass     pass     pass     pass     pass     pass     -        -        pass     n/a",
+		"lock_failures_observable       -        -        -        -        -        pass     fail     -        -        -",
+		"partitions_tested              pass     fail     fail     fail     fail     pass     -        pass     pass     -",
+		"operation_idempotent           pass     fail     fail     fail     fail     pass     -        -        pass     -",
+		"wall_clock_independent         pass     pass     pass     fail     fail     -        -        -        fail     -",
+		"recovers_after_crash           pass     pass     pass     pass     -        pass     -        -        pass     fail",
+		"lost_reply_retry_safe          pass     pass     -        fail     -        -        -        -        fail     -",
+		"notices_loss                   pass     warn     warn     warn     -        pass     -        pass     warn     -",
+		"tls_and_auth                   pass     warn     warn     warn     warn     pass     pass     pass     warn     warn",
+		"idempotency_could_replace_lock pass     warn     warn     warn     warn     pass     -        -        pass     -",
 	}
 }
 
@@ -46,8 +46,11 @@ func (l Lab) Verdicts() []Verdict {
 	for _, row := range verdictRows() {
 		cells := strings.Fields(row)
 		outcome := cells[column]
-		if outcome == "-" {
+		switch outcome {
+		case "-":
 			outcome = "inconclusive"
+		case "n/a":
+			outcome = "not-applicable"
 		}
 		out = append(out, Verdict{cells[0], outcome})
 	}

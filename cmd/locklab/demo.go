@@ -24,7 +24,7 @@ func newDemo(base *string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo [LAB…]",
 		Short: "Raise labs, audit them, compare the grades with the right ones",
-		Long: `Raise the labs (all of them, or those named), audit each with the lockaudit beside
+		Long: `Raise the labs (those of the tour, or those named; locklab list has more), audit each with the lockaudit beside
 this program, print the reports, and compare every grade with the lab's known
 right one. To be quick each probe is tried once only, unless --trials says otherwise. The
 labs that the demo raised are taken down at its end, also on
@@ -77,8 +77,8 @@ func (d *demo) run(ctx context.Context, names []string) error {
 	return errors.Join(err, d.repair(ctx, all))
 }
 
-// choose returns the labs to audit: those named, or all that this machine can
-// raise.
+// choose returns the labs to audit: those named, or all of the tour that this machine
+// can raise.
 func (d *demo) choose(names []string) ([]lab.Lab, error) {
 	var labs []lab.Lab
 	for _, name := range names {
@@ -92,6 +92,9 @@ func (d *demo) choose(names []string) ([]lab.Lab, error) {
 		return labs, nil
 	}
 	for _, l := range lab.All() {
+		if l.Extra {
+			continue
+		}
 		if _, err := l.Backend.Program(); err != nil {
 			fmt.Fprintf(d.err, "%s is left out: %v\n", l.Name, err)
 			continue
