@@ -228,12 +228,20 @@ func (c *Conn) verdict() error {
 	return nil
 }
 
+// wrap says what was ordered, unless the answer begins with that: a fault names itself
+// and the step that failed, which of an injection may also be the first one.
 func (c *Conn) wrap(what string, err error) error {
 	if err == nil {
 		return fmt.Errorf("%s: the answer has no body", what)
 	}
 	if errors.Is(err, ErrClosed) {
 		return fmt.Errorf("%s: %w%s", what, err, c.stderr.suffix())
+	}
+	_, noun, _ := strings.Cut(what, " ")
+	for _, said := range []string{what, "prepare " + noun, "inject " + noun} {
+		if strings.HasPrefix(err.Error(), said+": ") {
+			return err
+		}
 	}
 	return fmt.Errorf("%s: %w", what, err)
 }

@@ -59,6 +59,7 @@ func Guard(ctx context.Context, in io.Reader, out io.Writer, o GuardOptions) err
 	_ = os.WriteFile("/proc/self/comm", []byte("lockaudit-guard"), 0)
 	preferGroup()
 	closeOnExec()
+	go roomForFiles()
 	if o.step == nil {
 		o.step = func(string) {}
 	}

@@ -87,7 +87,7 @@ func (k *keeper) revert(ctx context.Context, id string) (inject.Effect, error) {
 	case over:
 		return e.effect, e.err
 	case !on:
-		return inject.Effect{}, fmt.Errorf("revert %q: %w", id, ErrUnknownFault)
+		return inject.Effect{}, ErrUnknownFault
 	}
 	k.allow(patience + grace)
 	_, r, err := k.call(ctx, order{Op: opRevert, Fault: id}, patience+grace+f.Plan.Spec.Patience)

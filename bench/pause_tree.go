@@ -1,187 +1,18 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
-	"path/filepath"
-	"runtime"
 	"strconv"
-	"strings"
-	"sync/atomic"
-	"syscall"
 	"time"
-	"unsafe"
 
 	"github.com/lockaudit/lockaudit/agent"
 	"github.com/lockaudit/lockaudit/inject"
 	"github.com/lockaudit/lockaudit/inject/pause"
-	"github.com/lockaudit/lockaudit/inject/target"
-
-	"golang.org/x/sys/unix"
 )
-
-// The environment of a tree's processes: how many there are, and a file of two
-// slots in which the first and the last of them note when they last ran.
-const (
-	treeSize = "LOCKAUDIT_BENCH_TREE"
-	treeFile = "LOCKAUDIT_BENCH_BEATS"
-)
-
-// playRoot is the first process of a tree. All are its children, the last of them a
-// clock like itself, the others sleepers.
-func playRoot() {
-	n, _ := strconv.Atoi(os.Getenv(treeSize))
-	for i := 1; i < n; i++ {
-		cmd := exec.Command("sleep", "1000")
-		if i == n-1 {
-			cmd = exec.Command("/proc/self/exe")
-			cmd.Env = append(os.Environ(), benchRole+"=last")
-		}
-		if err := cmd.Start(); err != nil {
-			fmt.Println(err)
-			os.Exit(1)
-		}
-	}
-	beats, err := mapBeats(os.Getenv(treeFile))
-	if err != nil {
-		fmt.Println(err)
-		os.Exit(1)
-	}
-	for n > 1 && beats[1].Load() == 0 {
-		time.Sleep(time.Millisecond)
-	}
-	fmt.Println("ready")
-	beat(&beats[0])
-}
-
-func playLast() {
-	beats, err := mapBeats(os.Getenv(treeFile))
-	if err != nil {
-		os.Exit(1)
-	}
-	beat(&beats[1])
-}
-
-// beat notes the time every 50 µs, ahead of everything else on the machine.
-func beat(slot *atomic.Int64) {
-	runtime.LockOSThread()
-	_ = unix.SchedSetAttr(0, &unix.SchedAttr{
-		Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1, Flags: unix.SCHED_FLAG_RESET_ON_FORK,
-	}, 0)
-	for {
-		slot.Store(int64(mono()))
-		ts := unix.NsecToTimespec(int64(50 * time.Microsecond))
-		_ = unix.Nanosleep(&ts, nil)
-	}
-}
-
-func mapBeats(path string) (*[2]atomic.Int64, error) {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := unix.Mmap(int(f.Fd()), 0, 16, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	if err != nil {
-		return nil, err
-	}
-	return (*[2]atomic.Int64)(unsafe.Pointer(&b[0])), nil
-}
-
-// procTree is a tree of processes in a cgroup of its own.
-type procTree struct {
-	root  int
-	pids  []int
-	beats *[2]atomic.Int64
-	close func()
-}
-
-func newTree(n int) (t *procTree, err error) {
-	dir, err := os.MkdirTemp("", "lockaudit-bench-tree-")
-	if err != nil {
-		return nil, err
-	}
-	t = &procTree{close: func() { os.RemoveAll(dir) }}
-	defer func() {
-		if err != nil {
-			t.close()
-		}
-	}()
-	file := filepath.Join(dir, "beats")
-	if err := os.WriteFile(file, make([]byte, 16), 0o600); err != nil {
-		return nil, err
-	}
-	if t.beats, err = mapBeats(file); err != nil {
-		return nil, err
-	}
-	group, err := newScope()
-	if err != nil {
-		return nil, err
-	}
-	t.close = func() { group.Close(); removeScope(group.Name()); os.RemoveAll(dir) }
-	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), benchRole+"=root", treeSize+"="+strconv.Itoa(n), treeFile+"="+file)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, UseCgroupFD: true, CgroupFD: int(group.Fd())}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	t.root = cmd.Process.Pid
-	t.close = func() {
-		_ = syscall.Kill(-t.root, syscall.SIGKILL)
-		_ = cmd.Wait()
-		group.Close()
-		removeScope(group.Name())
-		os.RemoveAll(dir)
-	}
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		return nil, fmt.Errorf("start tree: %q, %w", line, err)
-	}
-	if line != "ready\n" {
-		return nil, fmt.Errorf("start tree: it says %q", line)
-	}
-	procs, err := os.ReadFile(filepath.Join(group.Name(), "cgroup.procs"))
-	if err != nil {
-		return nil, fmt.Errorf("start tree: %w", err)
-	}
-	for _, f := range strings.Fields(string(procs)) {
-		pid, _ := strconv.Atoi(f)
-		t.pids = append(t.pids, pid)
-	}
-	if len(t.pids) != n {
-		return nil, fmt.Errorf("start tree: %d processes instead of %d", len(t.pids), n)
-	}
-	return t, nil
-}
-
-// newScope makes a cgroup as a container has it.
-func newScope() (*os.File, error) {
-	m, err := target.CgroupMount()
-	if err != nil {
-		return nil, err
-	}
-	dir := filepath.Join(m.Dir, fmt.Sprintf("docker-%064x.scope", os.Getpid()))
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		return nil, err
-	}
-	return os.Open(dir)
-}
-
-// removeScope waits for what was killed in it.
-func removeScope(dir string) {
-	for end := time.Now().Add(10 * time.Second); syscall.Rmdir(dir) == syscall.EBUSY && time.Now().Before(end); {
-		time.Sleep(time.Millisecond)
-	}
-}
 
 // pauseTree stops trees through the agent, by every method, and by a shell's loop.
 func pauseTree(ctx context.Context, n int) ([]row, error) {
@@ -206,41 +37,69 @@ func pauseTree(ctx context.Context, n int) ([]row, error) {
 	return rows, nil
 }
 
+// pauseTreeOf stops one tree by each way in turns, so that they share what else the
+// machine does.
 func pauseTreeOf(ctx context.Context, c *agent.Conn, size, n int) ([]row, error) {
 	t, err := newTree(size)
 	if err != nil {
 		return nil, err
 	}
 	defer t.close()
-	var rows []row
-	for _, m := range []struct{ method, what, promised string }{
-		{pause.MethodSIGSTOP, "SIGSTOP", ""},
-		{pause.MethodFreezer, "freezer", map[int]string{1000: "median < 10"}[size]},
-		{pause.MethodPtrace, "ptrace", ""},
-		{"", "alternative: a shell's loop of kill", ""},
-	} {
-		var total, apart []float64
-		for range 10 * n {
-			start := mono()
-			undo, err := t.stop(ctx, c, m.method)
+	many := size == 1000
+	ways := []struct {
+		method, what, order, apart string
+		total, between             []float64
+	}{
+		{method: pause.MethodFreezer, what: "freezer", order: when(many, "median < 10"), apart: when(many, "median < 10")},
+		{method: pause.MethodSIGSTOP, what: "SIGSTOP", order: when(many, "< the loop")},
+		{what: "alternative: a shell's loop of kill"},
+		{method: pause.MethodPtrace, what: "ptrace"},
+	}
+	for range 10 * n {
+		for i := range ways {
+			w := &ways[i]
+			took, _, err := t.stopOnce(ctx, c, w.method, rarely)
 			if err != nil {
 				return nil, err
 			}
-			total = append(total, millis(mono()-start))
-			apart = append(apart, millis(time.Duration(max(t.beats[1].Load()-t.beats[0].Load(), 0))))
-			if err := undo(); err != nil {
+			_, apart, err := t.stopOnce(ctx, c, w.method, exactly)
+			if err != nil {
 				return nil, err
 			}
-			if err := t.beating(); err != nil {
-				return nil, err
-			}
+			w.total, w.between = append(w.total, millis(took)), append(w.between, millis(apart))
 		}
-		rows = append(rows, row{fmt.Sprintf("%d, %s: order until all are seen stopped", size, m.what), "", total, "ms"})
+	}
+	var rows []row
+	for _, w := range ways {
+		rows = append(rows, row{fmt.Sprintf("%d, order until all are seen stopped: %s", size, w.what), w.order, w.total, "ms"})
+	}
+	for _, w := range ways {
 		if size > 1 {
-			rows = append(rows, row{fmt.Sprintf("%d, %s: first stopped to last stopped", size, m.what), m.promised, apart, "ms"})
+			rows = append(rows, row{fmt.Sprintf("%d, first stopped to last stopped: %s", size, w.what), w.apart, w.between, "ms"})
 		}
 	}
 	return rows, nil
+}
+
+func when(yes bool, words string) string {
+	if yes {
+		return words
+	}
+	return ""
+}
+
+// stopOnce stops the tree and has it run again.
+func (t *procTree) stopOnce(ctx context.Context, c *agent.Conn, method string, ticks time.Duration) (took, apart time.Duration, err error) {
+	if err := t.tick(ticks); err != nil {
+		return 0, 0, err
+	}
+	start := mono()
+	undo, err := t.stop(ctx, c, method)
+	if err != nil {
+		return 0, 0, err
+	}
+	took, apart = mono()-start, t.apart()
+	return took, apart, errors.Join(undo(), t.tick(rarely))
 }
 
 // stop stops the tree and returns when every process is seen stopped.
@@ -274,15 +133,4 @@ func (t *procTree) allStopped() error {
 		}
 	}
 	return nil
-}
-
-// beating waits until the clocks run again.
-func (t *procTree) beating() error {
-	first, last := t.beats[0].Load(), t.beats[1].Load()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		if t.beats[0].Load() != first && (len(t.pids) == 1 || t.beats[1].Load() != last) {
-			return nil
-		}
-	}
-	return errors.New("the tree does not run again")
 }

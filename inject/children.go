@@ -17,9 +17,23 @@ import (
 // (CONFIG_PROC_CHILDREN) all processes are looked through. gopsutil's Children
 // would run pgrep.
 func Children(ctx context.Context, pid int) ([]int, error) {
+	var st unix.Stat_t
+	one := unix.Stat("/proc/"+strconv.Itoa(pid)+"/task", &st) == nil && st.Nlink == 2+1 // . and .. and one thread
+	return children(ctx, pid, one)
+}
+
+// ChildrenOf is Children of a process at which the caller has just looked: a tree may
+// have very many, and is stopped only once all have been seen.
+func ChildrenOf(ctx context.Context, pid int, s Stat) ([]int, error) {
+	return children(ctx, pid, s.Threads == 1)
+}
+
+func children(ctx context.Context, pid int, oneThread bool) ([]int, error) {
 	dir := "/proc/" + strconv.Itoa(pid) + "/task"
-	if kids, ok := childrenOfOne(dir, pid); ok {
-		return kids, nil
+	if oneThread {
+		if kids, ok := childrenOfOne(dir, pid); ok {
+			return kids, nil
+		}
 	}
 	tasks, err := os.ReadDir(dir)
 	if notThere(err) {
@@ -52,12 +66,8 @@ func Children(ctx context.Context, pid int) ([]int, error) {
 }
 
 // childrenOfOne is the short way for most processes, which have one thread and few
-// children: a tree may have very many, and is stopped only once all have been seen.
+// children.
 func childrenOfOne(dir string, pid int) ([]int, bool) {
-	var st unix.Stat_t
-	if err := unix.Stat(dir, &st); err != nil || st.Nlink != 2+1 { // . and .. and one thread
-		return nil, false
-	}
 	var buf [512]byte
 	b, err := readSmall(dir+"/"+strconv.Itoa(pid)+"/children", buf[:])
 	if err != nil || len(b) == len(buf) {

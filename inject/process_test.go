@@ -3,7 +3,10 @@ package inject
 import (
 	"errors"
 	"os"
+	"os/exec"
+	"syscall"
 	"testing"
+	"time"
 )
 
 func TestReadStatOfSelf(t *testing.T) {
@@ -16,6 +19,44 @@ func TestReadStatOfSelf(t *testing.T) {
 	}
 	if _, err := (Process{os.Getpid(), s.StartTime - 1}).Open(); !errors.Is(err, ErrGone) {
 		t.Errorf("another start time: %v, want %v", err, ErrGone)
+	}
+}
+
+// TestStatFile: it is of one process, and says so once that is gone.
+func TestStatFile(t *testing.T) {
+	cmd := exec.Command("sleep", "1000")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	end := func() { _, _ = cmd.Process.Kill(), cmd.Wait() }
+	t.Cleanup(end)
+	f, err := OpenStatFile(cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for range 2 { // a second look is one from the start, too
+		now, err := f.Read()
+		if want, e := ReadStat(cmd.Process.Pid); err != nil || e != nil || now.StartTime != want.StartTime || now.PPID != os.Getpid() {
+			t.Errorf("%+v, %v; want %+v, %v", now, err, want, e)
+		}
+	}
+	if err := cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		if s, err := f.Read(); err != nil || s.Stopped() {
+			break
+		} else if time.Now().After(end) {
+			t.Fatalf("stopped 20 s ago, and it is %c", s.State)
+		}
+	}
+	end()
+	if s, err := f.Read(); !errors.Is(err, ErrGone) {
+		t.Errorf("of a process that is gone: %+v, %v, want %v", s, err, ErrGone)
+	}
+	if _, err := OpenStatFile(1<<22 - 1); !errors.Is(err, ErrGone) {
+		t.Errorf("no such process: %v, want %v", err, ErrGone)
 	}
 }
 

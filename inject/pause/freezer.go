@@ -16,9 +16,10 @@ import (
 
 // frozen is the cgroup of a unit or container that is frozen for one plan.
 type frozen struct {
-	id   string
-	undo undo
-	last time.Duration
+	id    string
+	undo  undo
+	group group // once stop has found it
+	last  time.Duration
 }
 
 // prepareFreezer finds the whole unit or container of the target, and refuses it
@@ -51,7 +52,7 @@ func prepareFreezer(ctx context.Context, p Params, u *undo, plan *inject.Plan) e
 	if err := unix.Access(g.file("cgroup.freeze"), unix.W_OK); err != nil {
 		return fmt.Errorf("freeze cgroup %s: %w; kernel 5.2 or later and root are needed: %w", g.Path, err, inject.ErrUnsupported)
 	}
-	inside, words, err := allStoppable(g, nil)
+	inside, seen, err := allStoppable(ctx, g, nil)
 	if err != nil {
 		return err
 	}
@@ -60,17 +61,13 @@ func prepareFreezer(ctx context.Context, p Params, u *undo, plan *inject.Plan) e
 	if t.Container != "" {
 		what = "container " + t.Container
 	}
-	plan.Objects = append([]string{fmt.Sprintf("cgroup %s (%s): frozen by cgroup.freeze, and with it", g.Path, what)}, words...)
+	plan.Objects = append([]string{fmt.Sprintf("cgroup %s (%s): frozen by cgroup.freeze, and with it", g.Path, what)}, words(seen, "")...)
 	return nil
 }
 
-// mostWords is how many processes of a cgroup are named one by one: what is touched
-// is the cgroup.
-const mostWords = 20
-
-// allStoppable checks every process of the cgroup, except for those that have been
-// checked before, and names it.
-func allStoppable(g group, before []int) (pids []int, words []string, err error) {
+// allStoppable refuses a cgroup that holds anything that must not be stopped. It
+// returns what is in it, in order, and those of them that were not checked before.
+func allStoppable(ctx context.Context, g group, before []int) (pids []int, seen []member, err error) {
 	protected, err := inject.NewProtected()
 	if err != nil {
 		return nil, nil, err
@@ -79,29 +76,19 @@ func allStoppable(g group, before []int) (pids []int, words []string, err error)
 		return nil, nil, err
 	}
 	slices.Sort(pids)
-	for _, pid := range pids {
-		if _, checked := slices.BinarySearch(before, pid); checked {
-			continue
-		}
-		s, err := inject.ReadStat(pid)
-		if errors.Is(err, inject.ErrGone) || err == nil && s.Dead() {
-			continue
-		}
-		if err != nil {
-			return nil, nil, err
-		}
-		m := member{inject.Process{PID: pid, StartTime: s.StartTime}, s}
+	seen, err = visit(ctx, slices.DeleteFunc(slices.Clone(pids), func(pid int) bool {
+		_, checked := slices.BinarySearch(before, pid)
+		return checked
+	}), false)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, m := range seen {
 		if err := stoppable(m, protected); err != nil {
 			return nil, nil, fmt.Errorf("cgroup %s: %w", g.Path, err)
 		}
-		if len(words) < mostWords {
-			words = append(words, fmt.Sprintf("process %d (%s) started at tick %d", pid, s.Comm, s.StartTime))
-		}
 	}
-	if more := len(pids) - len(words); len(words) == mostWords && more > 0 {
-		words = append(words, fmt.Sprintf("and %d more processes in it", more))
-	}
-	return pids, words, nil
+	return pids, seen, nil
 }
 
 // stop marks the cgroup as this plan's and freezes it.
@@ -123,14 +110,15 @@ func (f *frozen) stop(ctx context.Context) error {
 		return errors.Join(err, g.unmark()) // or Revert would thaw what is another's
 	}
 	// What came in since Prepare is looked at, too.
-	if _, _, err := allStoppable(g, f.undo.Inside); err != nil {
+	if _, _, err := allStoppable(ctx, g, f.undo.Inside); err != nil {
 		return err
 	}
 	if err := g.write("cgroup.freeze", "1"); err != nil {
 		return err
 	}
+	f.group = g
 	f.last = inject.Now()
-	return wait(ctx, func() (bool, error) { return g.is("frozen") }, fmt.Sprintf("cgroup %s does not freeze", g.Path))
+	return wait(ctx, func() (bool, error) { return g.is("frozen") }, "cgroup %s does not freeze", g.Path)
 }
 
 // targetLives: a unit that was restarted may have the same cgroup and another process.
@@ -144,10 +132,7 @@ func (f *frozen) targetLives() error {
 }
 
 func (f *frozen) seen() (inject.Effect, error) {
-	g, err := openGroup(f.undo.Group)
-	if err != nil {
-		return inject.Effect{}, err
-	}
+	g := f.group
 	cold, err := g.is("frozen")
 	if err != nil {
 		return inject.Effect{}, err
@@ -189,7 +174,7 @@ func thaw(ctx context.Context, id, path string) (inject.Effect, error) {
 		if err := g.write("cgroup.freeze", "0"); err != nil {
 			return inject.Effect{}, err
 		}
-		err := wait(ctx, g.thawed, fmt.Sprintf("cgroup %s is still frozen", g.Path))
+		err := wait(ctx, g.thawed, "cgroup %s is still frozen", g.Path)
 		if err != nil {
 			return inject.Effect{}, err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/lockaudit/lockaudit/inject"
@@ -16,22 +17,23 @@ type herd struct {
 	undo  undo
 	way   way
 	procs []inject.Process
+	looks []look // at procs, each once it was stopped
 	// last is when the latest order to stop had been given. The target runs no
 	// instruction of its own after that, though it takes until its next turn on a
 	// core to be seen stopped.
 	last time.Duration
 }
 
-// way is how one process is stopped.
+// way is how one process is stopped. ready, order and look are called for several at
+// once.
 type way interface {
 	// ready makes sure that the process can be stopped, and that it runs again
 	// whatever happens to this one, and refuses one that is stopped already.
 	ready(inject.Process) error
 	// order has it stop.
 	order(inject.Process) error
-	// stopped reports whether every living thread is stopped, and whether the
-	// process is gone.
-	stopped(inject.Process) (stopped, gone bool, err error)
+	// look reads whether every living thread is stopped.
+	look(inject.Process) (look, error)
 	// resume lets all run that were ordered, and returns when the kernel shows it so.
 	resume(context.Context, []inject.Process) (inject.Effect, error)
 	// forget closes the handles of one that has ended, close all.
@@ -51,39 +53,30 @@ func (h *herd) stop(ctx context.Context) error {
 		next = h.undo.Processes
 	}
 	for first := true; len(next) > 0; first = false {
-		fresh := next[:0:0]
-		for i, p := range next {
+		for _, p := range next {
 			seen[p.PID] = true
-			err := h.take(p)
-			if errors.Is(err, inject.ErrGone) && (!first || i > 0) {
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			fresh = append(fresh, p)
+		}
+		spared := func(i int, err error) bool { return errors.Is(err, inject.ErrGone) && (!first || i > 0) }
+		ready, err := h.take(next, spared)
+		if err != nil {
+			return err
 		}
 		// All orders in one go, so that the first is not stopped long before the last.
-		for i, p := range fresh {
-			err := h.way.order(p)
-			if errors.Is(err, inject.ErrGone) && (!first || i > 0) {
-				continue
-			}
-			if err != nil {
+		err = inject.Each(len(ready), func(i int) error {
+			if err := h.way.order(ready[i]); err != nil && !spared(i, err) {
 				return err
 			}
+			return nil
+		})
+		if err != nil {
+			return err
 		}
 		h.last = inject.Now()
-		for _, p := range h.procs {
-			if err := h.await(ctx, p); err != nil {
-				return err
-			}
+		kids, err := h.await(ctx)
+		if err != nil {
+			return err
 		}
-		if !h.undo.Tree {
-			return nil
-		}
-		var err error
-		if next, err = h.newDescendants(ctx, seen); err != nil {
+		if next, err = fresh(ctx, kids, seen); err != nil {
 			return err
 		}
 	}
@@ -92,9 +85,15 @@ func (h *herd) stop(ctx context.Context) error {
 
 // living forgets what has ended since the last stop, except for the root.
 func (h *herd) living() []inject.Process {
+	ended := make([]bool, len(h.procs))
+	_ = inject.Each(len(h.procs), func(i int) error {
+		s, err := inject.ReadStat(h.procs[i].PID)
+		ended[i] = i > 0 && (notThere(err) || err == nil && (s.Dead() || s.StartTime != h.procs[i].StartTime))
+		return nil
+	})
 	kept := h.procs[:0:0]
 	for i, p := range h.procs {
-		if s, err := inject.ReadStat(p.PID); i > 0 && (notThere(err) || err == nil && (s.Dead() || s.StartTime != p.StartTime)) {
+		if ended[i] {
 			h.fault.mu.Lock()
 			delete(h.fault.owner, p)
 			h.fault.mu.Unlock()
@@ -107,58 +106,89 @@ func (h *herd) living() []inject.Process {
 	return kept
 }
 
-// take claims a process for this plan and makes it ready; once is enough.
-func (h *herd) take(p inject.Process) error {
+// take claims processes for this plan and makes them ready; once is enough. It
+// returns those that are, without the ones whose error is spared.
+func (h *herd) take(procs []inject.Process, spared func(i int, err error) bool) ([]inject.Process, error) {
+	claimed, err := h.claim(procs)
+	if err != nil {
+		return nil, err
+	}
+	ready := make([]bool, len(procs))
+	err = inject.Each(len(procs), func(i int) error {
+		err := h.way.ready(procs[i])
+		if ready[i] = err == nil; err != nil && !spared(i, err) {
+			return err
+		}
+		return nil
+	})
 	h.fault.mu.Lock()
 	defer h.fault.mu.Unlock()
-	other, taken := h.fault.owner[p]
-	if taken && other != h.id {
-		return fmt.Errorf("process %d is paused by fault %s: %w", p.PID, other, inject.ErrRefused)
-	}
-	if err := h.way.ready(p); err != nil {
-		return err
-	}
-	if !taken {
-		h.fault.owner[p] = h.id
-		h.procs = append(h.procs, p)
-	}
-	return nil
-}
-
-func (h *herd) await(ctx context.Context, p inject.Process) error {
-	return wait(ctx, func() (bool, error) {
-		stopped, gone, err := h.way.stopped(p)
-		return stopped || gone, err
-	}, fmt.Sprintf("process %d has threads that do not stop (in uninterruptible sleep, or in a cgroup that is frozen)", p.PID))
-}
-
-func (h *herd) newDescendants(ctx context.Context, seen map[int]bool) ([]inject.Process, error) {
 	var out []inject.Process
-	for _, p := range h.procs {
-		kids, err := inject.Children(ctx, p.PID)
-		if err != nil {
-			return nil, err
+	for i, p := range procs {
+		switch {
+		case ready[i] && claimed[i]:
+			h.procs = append(h.procs, p)
+		case claimed[i]:
+			delete(h.fault.owner, p)
 		}
-		for _, pid := range kids {
-			if seen[pid] {
-				continue
-			}
-			if s, err := inject.ReadStat(pid); err == nil && !s.Dead() {
-				out = append(out, inject.Process{PID: pid, StartTime: s.StartTime})
-			}
+		if ready[i] {
+			out = append(out, p)
 		}
 	}
-	return out, nil
+	return out, err
 }
 
-// seen looks once more: what was stopped first may have been killed.
+// claim notes whose the processes are, and says which were nobody's before.
+func (h *herd) claim(procs []inject.Process) ([]bool, error) {
+	h.fault.mu.Lock()
+	defer h.fault.mu.Unlock()
+	for _, p := range procs {
+		if other, taken := h.fault.owner[p]; taken && other != h.id {
+			return nil, fmt.Errorf("process %d is paused by fault %s: %w", p.PID, other, inject.ErrRefused)
+		}
+	}
+	claimed := make([]bool, len(procs))
+	for i, p := range procs {
+		_, taken := h.fault.owner[p]
+		h.fault.owner[p], claimed[i] = h.id, !taken
+	}
+	return claimed, nil
+}
+
+// await waits until all are stopped and returns the children of the tree: what is
+// stopped cannot fork any more.
+func (h *herd) await(ctx context.Context) ([]int, error) {
+	h.looks = make([]look, len(h.procs))
+	kids := make([][]int, len(h.procs))
+	err := inject.Each(len(h.procs), func(i int) error {
+		p, l := h.procs[i], &h.looks[i]
+		err := wait(ctx, func() (ok bool, err error) {
+			*l, err = h.way.look(p)
+			return l.stopped || l.gone, err
+		}, "process %d has threads that do not stop (in uninterruptible sleep, or in a cgroup that is frozen)", p.PID)
+		if err == nil && h.undo.Tree && !l.gone {
+			kids[i], err = inject.ChildrenOf(ctx, p.PID, l.Stat)
+		}
+		return err
+	})
+	return slices.Concat(kids...), err
+}
+
+// fresh are those that live and were not seen before.
+func fresh(ctx context.Context, pids []int, seen map[int]bool) ([]inject.Process, error) {
+	ms, err := visit(ctx, slices.DeleteFunc(pids, func(pid int) bool { return seen[pid] }), false)
+	var out []inject.Process
+	for _, m := range ms {
+		out = append(out, m.Process)
+	}
+	return out, err
+}
+
+// seen counts what was read of each process after the last order to stop.
 func (h *herd) seen() (inject.Effect, error) {
 	n := 0
-	for _, p := range h.procs {
-		switch stopped, _, err := h.way.stopped(p); {
-		case err != nil:
-			return inject.Effect{}, err
-		case stopped:
+	for _, l := range h.looks {
+		if l.stopped {
 			n++
 		}
 	}

@@ -80,7 +80,7 @@ func (f *Fault) newGrip(id string, u undo) grip {
 	case MethodPtrace:
 		return &herd{fault: f, id: id, undo: u, way: &tracing{}}
 	default:
-		return &herd{fault: f, id: id, undo: u, way: &signalling{wires: map[inject.Process]*signalled{}}}
+		return &herd{fault: f, id: id, undo: u, way: newSignalling()}
 	}
 }
 

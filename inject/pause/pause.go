@@ -94,13 +94,14 @@ func prepareTree(ctx context.Context, p Params, u *undo, plan *inject.Plan) erro
 	if err != nil {
 		return err
 	}
-	allowed, act := signallable, "SIGSTOP"
+	allowed, act := signallable, ": SIGSTOP"
 	if p.Method == MethodPtrace {
-		allowed, act = traceable, "stopped by ptrace"
+		allowed, act = traceable, ": stopped by ptrace"
 		if u.Guard, err = self(); err != nil {
 			return err
 		}
 	}
+	var taken []member
 	for i, m := range ps {
 		err := stoppable(m, protected)
 		if err == nil {
@@ -112,9 +113,10 @@ func prepareTree(ctx context.Context, p Params, u *undo, plan *inject.Plan) erro
 		if err != nil {
 			return err
 		}
+		taken = append(taken, m)
 		u.Processes = append(u.Processes, m.Process)
-		plan.Objects = append(plan.Objects, fmt.Sprintf("process %d (%s) started at tick %d: %s", m.PID, m.Comm, m.Process.StartTime, act))
 	}
+	plan.Objects = words(taken, act)
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/lockaudit/lockaudit/inject"
 
@@ -16,17 +17,15 @@ import (
 // tracing stops processes by ptrace. One tracer holds them all, for as long as
 // they are stopped.
 type tracing struct {
+	mu     sync.Mutex // of its start
 	tracer *tracer
 }
 
 func (*tracing) words() string { return "in state t by ptrace" }
 
 func (w *tracing) ready(p inject.Process) error {
-	if w.tracer == nil {
-		var err error
-		if w.tracer, err = newTracer(); err != nil {
-			return err
-		}
+	if err := w.begin(); err != nil {
+		return err
 	}
 	s, err := inject.ReadStat(p.PID)
 	if err == nil && s.StartTime != p.StartTime {
@@ -45,17 +44,27 @@ func (w *tracing) order(p inject.Process) error {
 	return w.tracer.do(func(t *seized) error { return t.seize(p) })
 }
 
-// stopped seizes what is new on the way: a thread that was being started when its
+func (w *tracing) begin() (err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.tracer == nil {
+		w.tracer, err = newTracer()
+	}
+	return err
+}
+
+// look seizes what is new on the way: a thread that was being started when its
 // process was ordered to stop.
-func (w *tracing) stopped(p inject.Process) (stopped, gone bool, err error) {
-	if stopped, gone, err = threads(p, true); stopped || gone || err != nil || w.tracer == nil {
-		return stopped, gone, err
+func (w *tracing) look(p inject.Process) (look, error) {
+	l, err := threads(p, false)
+	if l.stopped || l.gone || err != nil || w.tracer == nil {
+		return l, err
 	}
 	err = w.order(p)
 	if errors.Is(err, inject.ErrGone) {
-		return false, true, nil
+		return look{gone: true}, nil
 	}
-	return false, false, err
+	return l, err
 }
 
 // resume ends the tracer, by which the kernel lets everything run that it holds.
@@ -102,7 +111,7 @@ func released(ctx context.Context, procs []inject.Process, by int) (inject.Effec
 				run++
 			}
 			return true, nil
-		}, fmt.Sprintf("process %d is still traced by process %d", p.PID, by))
+		}, "process %d is still traced by process %d", p.PID, by)
 		if err != nil {
 			return inject.Effect{}, err
 		}

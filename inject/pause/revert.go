@@ -94,7 +94,10 @@ func carryOn(ctx context.Context, procs []inject.Process) (inject.Effect, error)
 			errs = append(errs, err)
 		}
 	}
-	e, err := running(ctx, procs)
+	e, err := running(ctx, procs, func(p inject.Process) (look, bool, error) {
+		l, err := threads(p, true)
+		return l, true, err
+	})
 	return e, errors.Join(append(errs, err)...)
 }
 
@@ -150,7 +153,7 @@ func (f *Fault) strays(ctx context.Context, u undo) ([]inject.Process, error) {
 			seen[pid] = true
 			p := inject.Process{PID: pid, StartTime: s.StartTime}
 			queue = append(queue, p)
-			if stopped, _, err := threads(p, false); err == nil && stopped {
+			if l, err := threads(p, true); err == nil && l.stopped {
 				out = append(out, p)
 			}
 		}
@@ -158,31 +161,39 @@ func (f *Fault) strays(ctx context.Context, u undo) ([]inject.Process, error) {
 	return out, nil
 }
 
-// running reads back that no thread of the processes is stopped.
-func running(ctx context.Context, procs []inject.Process) (inject.Effect, error) {
+// running reads back every process, and returns once those of which see says that
+// this fault had stopped them are seen to run, with all of their threads.
+func running(ctx context.Context, procs []inject.Process, see func(inject.Process) (l look, ours bool, err error)) (inject.Effect, error) {
 	ctx, cancel := context.WithTimeout(ctx, resumeWait)
 	defer cancel()
-	run, ended := 0, 0
-	for _, p := range procs {
-		err := wait(ctx, func() (bool, error) {
-			stopped, gone, err := threads(p, false)
-			if err != nil || stopped {
-				return false, err
-			}
-			if gone {
-				ended++
-			} else {
-				run++
-			}
-			return true, nil
-		}, fmt.Sprintf("process %d is still in state T", p.PID))
-		if err != nil {
-			return inject.Effect{}, err
+	looks := make([]look, len(procs))
+	err := inject.Each(len(procs), func(i int) error {
+		return wait(ctx, func() (bool, error) {
+			l, ours, err := see(procs[i])
+			looks[i] = l
+			return l.gone || !l.stopped || !ours, err
+		}, "process %d is still in state T", procs[i].PID)
+	})
+	if err != nil {
+		return inject.Effect{}, err
+	}
+	run, ended, others := 0, 0, 0
+	for _, l := range looks {
+		switch {
+		case l.gone:
+			ended++
+		case l.stopped:
+			others++
+		default:
+			run++
 		}
 	}
 	e := inject.Effect{Seen: fmt.Sprintf("%d of %d processes run", run, len(procs)), Count: run}
 	if ended > 0 {
 		e.Seen += fmt.Sprintf(", %d ended", ended)
+	}
+	if others > 0 {
+		e.Seen += fmt.Sprintf(", %d stopped by somebody else and left so", others)
 	}
 	return e, nil
 }

@@ -3,7 +3,9 @@ package pause
 import (
 	"context"
 	"errors"
-	"fmt"
+	"maps"
+	"slices"
+	"sync"
 
 	"github.com/lockaudit/lockaudit/inject"
 
@@ -12,7 +14,16 @@ import (
 
 // signalling stops processes with SIGSTOP.
 type signalling struct {
+	mu    sync.Mutex // of the map
 	wires map[inject.Process]*signalled
+}
+
+func newSignalling() *signalling { return &signalling{wires: map[inject.Process]*signalled{}} }
+
+func (w *signalling) of(p inject.Process) *signalled {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.wires[p]
 }
 
 func (*signalling) words() string { return "in state T by SIGSTOP" }
@@ -20,20 +31,22 @@ func (*signalling) words() string { return "in state T by SIGSTOP" }
 // ready wires a process once. What others stop between two stops of a stutter is
 // left to them for that time.
 func (w *signalling) ready(p inject.Process) error {
-	if t := w.wires[p]; t != nil {
-		s, err := inject.ReadStat(p.PID)
+	if t := w.of(p); t != nil {
+		s, err := t.stat.Read()
 		t.others = err == nil && s.Stopped()
 		return nil
 	}
 	t, err := wire(p)
 	if err == nil {
+		w.mu.Lock()
 		w.wires[p] = t
+		w.mu.Unlock()
 	}
 	return err
 }
 
 func (w *signalling) order(p inject.Process) error {
-	t := w.wires[p]
+	t := w.of(p)
 	if t.others {
 		return nil
 	}
@@ -42,56 +55,33 @@ func (w *signalling) order(p inject.Process) error {
 	return err
 }
 
-func (*signalling) stopped(p inject.Process) (stopped, gone bool, err error) { return threads(p, true) }
+func (w *signalling) look(p inject.Process) (look, error) { return w.of(p).look(false) }
 
 // resume sends the signal first and does everything else afterwards: this is the
-// end of the pause.
+// end of the pause. It reads back every process, those included that were not stopped
+// at this moment: between two stops of a stutter that is all of them. What is stopped
+// then is so by others, and left to them.
 func (w *signalling) resume(ctx context.Context, procs []inject.Process) (inject.Effect, error) {
 	var errs []error
-	mine := procs[:0:0]
 	for _, p := range procs {
-		t := w.wires[p]
+		t := w.of(p)
 		if !t.ordered {
 			continue
 		}
-		mine = append(mine, p)
 		if err := t.signal(unix.SIGCONT); err != nil && !errors.Is(err, inject.ErrGone) {
 			errs = append(errs, err)
 		}
 	}
-	e, err := running(ctx, mine)
+	e, err := running(ctx, procs, func(p inject.Process) (look, bool, error) {
+		t := w.of(p)
+		l, err := t.look(true)
+		return l, t.ordered, err
+	})
 	if err = errors.Join(append(errs, err)...); err != nil {
 		return e, err
 	}
 	for _, t := range w.wires {
 		t.ordered = false
-	}
-	return w.look(procs)
-}
-
-// look reads back every process once more, those included that were not stopped at
-// this moment: between two stops of a stutter that is all of them. What is stopped
-// now is so by others, and left to them.
-func (w *signalling) look(procs []inject.Process) (inject.Effect, error) {
-	run, ended, others := 0, 0, 0
-	for _, p := range procs {
-		switch stopped, gone, err := threads(p, false); {
-		case err != nil:
-			return inject.Effect{}, err
-		case gone:
-			ended++
-		case stopped:
-			others++
-		default:
-			run++
-		}
-	}
-	e := inject.Effect{Seen: fmt.Sprintf("%d of %d processes run", run, len(procs)), Count: run}
-	if ended > 0 {
-		e.Seen += fmt.Sprintf(", %d ended", ended)
-	}
-	if others > 0 {
-		e.Seen += fmt.Sprintf(", %d stopped by somebody else and left so", others)
 	}
 	return e, nil
 }
@@ -102,8 +92,10 @@ func (w *signalling) forget(p inject.Process) {
 }
 
 func (w *signalling) close() {
-	for _, t := range w.wires {
-		t.close()
-	}
+	wires := slices.Collect(maps.Values(w.wires))
+	_ = inject.Each(len(wires), func(i int) error {
+		wires[i].close()
+		return nil
+	})
 	clear(w.wires)
 }

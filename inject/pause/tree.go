@@ -3,36 +3,73 @@ package pause
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strconv"
 
 	"github.com/lockaudit/lockaudit/inject"
 )
 
-// member is a process of the tree as Prepare saw it.
+// member is a process as it was seen.
 type member struct {
 	inject.Process
 	inject.Stat
+	kids []int
 }
 
 // members returns the root and, with tree, its descendants, parents first.
 func members(ctx context.Context, p Params, tree bool) ([]member, error) {
-	s, err := inject.ReadStat(p.PID)
-	if err == nil && (s.Dead() || p.StartTime != 0 && p.StartTime != s.StartTime) {
+	out, err := visit(ctx, []int{p.PID}, tree)
+	if err == nil && (len(out) == 0 || p.StartTime != 0 && p.StartTime != out[0].Process.StartTime) {
 		err = fmt.Errorf("process %d: %w", p.PID, inject.ErrGone)
 	}
-	if err != nil {
-		return nil, err
+	for level := out; err == nil && len(level) > 0; out = append(out, level...) {
+		var kids []int
+		for _, m := range level {
+			kids = append(kids, m.kids...)
+		}
+		level, err = visit(ctx, kids, true)
 	}
-	out := []member{{inject.Process{PID: p.PID, StartTime: s.StartTime}, s}}
-	for i := 0; tree && i < len(out); i++ {
-		kids, err := inject.Children(ctx, out[i].PID)
+	return out, err
+}
+
+// mostWords is how many processes are described one by one: a plan travels from guard
+// to agent to auditor, and into the journal, before anything is stopped.
+const mostWords = 20
+
+// words says what will be done to which processes.
+func words(of []member, act string) []string {
+	var out []string
+	for _, m := range of[:min(len(of), mostWords)] {
+		out = append(out, fmt.Sprintf("process %d (%s) started at tick %d%s", m.PID, m.Comm, m.Process.StartTime, act))
+	}
+	if rest := of[len(out):]; len(rest) > 0 {
+		var pids []byte
+		for _, m := range rest {
+			pids = strconv.AppendInt(append(pids, ' '), int64(m.PID), 10)
+		}
+		out = append(out, fmt.Sprintf("and %d more processes%s:%s", len(rest), act, pids))
+	}
+	return out
+}
+
+// visit looks at processes, and at their children if so told, and leaves out those
+// that have ended.
+func visit(ctx context.Context, pids []int, kids bool) ([]member, error) {
+	out := make([]member, len(pids))
+	err := inject.Each(len(pids), func(i int) error {
+		s, err := inject.ReadStat(pids[i])
+		if notThere(err) || err == nil && s.Dead() {
+			return nil
+		}
 		if err != nil {
-			return nil, err
+			return err
 		}
-		for _, pid := range kids {
-			if s, err := inject.ReadStat(pid); err == nil && !s.Dead() {
-				out = append(out, member{inject.Process{PID: pid, StartTime: s.StartTime}, s})
-			}
+		m := member{Process: inject.Process{PID: pids[i], StartTime: s.StartTime}, Stat: s}
+		if kids {
+			m.kids, err = inject.ChildrenOf(ctx, m.PID, s)
 		}
-	}
-	return out, nil
+		out[i] = m
+		return err
+	})
+	return slices.DeleteFunc(out, func(m member) bool { return m.PID == 0 }), err
 }

@@ -1,11 +1,8 @@
 package pause
 
 import (
-	"context"
 	"fmt"
-	"os"
 	"strconv"
-	"time"
 
 	"github.com/lockaudit/lockaudit/inject"
 
@@ -16,6 +13,7 @@ import (
 type signalled struct {
 	inject.Process
 	pidfd    int
+	stat     inject.StatFile
 	r, w, r2 int // the pipe; r2 is a second read end
 	// ordered: it has been sent SIGSTOP and no SIGCONT yet. others: somebody else
 	// has stopped it.
@@ -42,15 +40,15 @@ func wire(p inject.Process) (*signalled, error) {
 	fail := func(what string, err error) (*signalled, error) {
 		return nil, fmt.Errorf("wire process %d: %s: %w", p.PID, what, err)
 	}
-	fd, stat, err := p.OpenStat()
-	if err == nil && stat.Stopped() {
-		unix.Close(fd)
-		err = fmt.Errorf("process %d (%s) is stopped already: %w", p.PID, stat.Comm, inject.ErrRefused)
-	}
+	fd, file, stat, err := p.OpenStat()
 	if err != nil {
 		return nil, err
 	}
-	t := &signalled{Process: p, pidfd: fd, r: -1, w: -1, r2: -1}
+	t := &signalled{Process: p, pidfd: fd, stat: file, r: -1, w: -1, r2: -1}
+	if stat.Stopped() {
+		t.close()
+		return nil, fmt.Errorf("process %d (%s) is stopped already: %w", p.PID, stat.Comm, inject.ErrRefused)
+	}
 	var ends [2]int
 	if err := unix.Pipe2(ends[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
 		t.close()
@@ -146,62 +144,11 @@ func (t *signalled) close() {
 			unix.Close(fd)
 		}
 	}
-	t.r, t.r2, t.w, t.pidfd = -1, -1, -1, -1
+	t.stat.Close()
 }
 
-// threads looks at all threads of a process: with all, whether every living one
-// is stopped, otherwise whether any is.
-func threads(p inject.Process, all bool) (stopped, gone bool, err error) {
-	lead, err := inject.ReadStat(p.PID)
-	if notThere(err) || err == nil && lead.StartTime != p.StartTime {
-		return false, true, nil
-	}
-	if err != nil {
-		return false, false, err
-	}
-	if lead.Threads == 1 && !lead.Dead() {
-		return lead.Stopped(), false, nil
-	}
-	dir := "/proc/" + strconv.Itoa(p.PID) + "/task"
-	tasks, err := os.ReadDir(dir)
-	if notThere(err) {
-		return false, true, nil
-	}
-	if err != nil {
-		return false, false, fmt.Errorf("read threads of %d: %w", p.PID, err)
-	}
-	living, still := 0, 0
-	for _, task := range tasks {
-		s, err := inject.ReadStatFile(dir + "/" + task.Name() + "/stat")
-		if notThere(err) || err == nil && s.Dead() {
-			continue
-		}
-		if err != nil {
-			return false, false, err
-		}
-		living++
-		if s.Stopped() {
-			still++
-		}
-	}
-	if living == 0 {
-		return false, true, nil
-	}
-	return still > 0 && (!all || still == living), false, nil
-}
-
-// wait polls with 20 µs at first, because a stop takes about that long, and 1 ms
-// in the end.
-func wait(ctx context.Context, done func() (bool, error), what string) error {
-	for pause := 20 * time.Microsecond; ; pause = min(2*pause, time.Millisecond) {
-		ok, err := done()
-		if ok || err != nil {
-			return err
-		}
-		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("%s: %w", what, err)
-		}
-		ts := unix.NsecToTimespec(int64(pause))
-		_ = unix.Nanosleep(&ts, nil) // an early return is only a look too many
-	}
+// look reads whether every living thread is stopped, or with anyOne whether one is.
+func (t *signalled) look(anyOne bool) (look, error) {
+	lead, err := t.stat.Read()
+	return lookAt(t.Process, lead, err, anyOne)
 }
