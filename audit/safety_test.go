@@ -263,7 +263,7 @@ func TestStopConditions(t *testing.T) {
 		if !errors.Is(err, ErrStopped) {
 			t.Error(err)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Error("the condition did not fire")
 	}
 	cancelled, cancel := context.WithCancel(ctx)

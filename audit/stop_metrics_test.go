@@ -84,7 +84,7 @@ func TestThresholdsAreWatched(t *testing.T) {
 		if !errors.Is(err, ErrStopped) || !strings.Contains(err.Error(), "http_errors_total is 1") {
 			t.Error(err)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Error("the condition did not fire")
 	}
 }

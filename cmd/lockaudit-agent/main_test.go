@@ -32,7 +32,7 @@ func build(t *testing.T) string {
 // TestBinary uses the shipped binary from end to end.
 func TestBinary(t *testing.T) {
 	exe, state := build(t), t.TempDir()
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 
 	st, err := os.Stat(exe)

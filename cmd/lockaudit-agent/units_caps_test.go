@@ -109,7 +109,7 @@ const nobody = 65534
 
 // everything that an agent does which takes more than root without capabilities.
 func (n machine) everything(v victims) (err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	c, err := agent.Dial(ctx, agent.Command{Argv: []string{n.exe, "connect"}}, nil)
 	if err != nil {

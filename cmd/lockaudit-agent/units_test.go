@@ -104,7 +104,7 @@ func newMachine(t *testing.T, m *systemdtest.Machine, exe string, replace ...str
 }
 
 func ctx60(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -143,9 +143,9 @@ func gone(pid int) bool {
 
 func (n machine) within(what string, ok func() bool) {
 	n.t.Helper()
-	for end := time.Now().Add(40 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			n.t.Fatalf("not within 40 s: %s", what)
+			n.t.Fatalf("not within 2 minutes: %s", what)
 		}
 	}
 }

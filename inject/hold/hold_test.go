@@ -28,7 +28,7 @@ func TestConformance(t *testing.T) {
 	injecttest.Run(t, injecttest.Subject{New: func() inject.Fault { return hold.New() }, Target: func(t *testing.T) injecttest.Target {
 		a, b := pair(t)
 		return injecttest.Target{
-			Params:   a.spec(time.Minute, partition.Params{Peers: []string{"10.99.0.2"}}).Params,
+			Params:   a.spec(10*time.Minute, partition.Params{Peers: []string{"10.99.0.2"}}).Params,
 			Snapshot: a.snapshot, Remove: func() { a.remove(); b.remove() },
 		}
 	}, KernelUndoes: true})
@@ -88,7 +88,7 @@ func next(t *testing.T, got chan arrival) arrival {
 	select {
 	case a := <-got:
 		return a
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("nothing arrives")
 		return arrival{}
 	}
@@ -105,7 +105,7 @@ func TestWriteInFlight(t *testing.T) {
 	if x := next(t, got); x.data != "before" {
 		t.Fatalf("%+v", x)
 	}
-	_, heal := a.hold(hold.New(), "t", time.Minute, partition.Params{Peers: []string{"10.99.0.2"}})
+	_, heal := a.hold(hold.New(), "t", 10*time.Minute, partition.Params{Peers: []string{"10.99.0.2"}})
 	large := strings.Repeat("late", 5000) // more than a segment
 	say(t, c, large)
 	// Long enough for TCP to have sent again twice, and to wait for a third time.
@@ -140,11 +140,11 @@ func TestWriteInFlight(t *testing.T) {
 func TestNewConnection(t *testing.T) {
 	a, b := pair(t)
 	addr, got := listen(b)
-	_, heal := a.hold(hold.New(), "t", time.Minute, partition.Params{Peers: []string{"10.99.0.2"}})
+	_, heal := a.hold(hold.New(), "t", 10*time.Minute, partition.Params{Peers: []string{"10.99.0.2"}})
 	done := make(chan error, 1)
 	go func() {
 		done <- a.tryIn(func() error {
-			c, err := net.DialTimeout("tcp", addr, 20*time.Second)
+			c, err := net.DialTimeout("tcp", addr, 2*time.Minute)
 			if err == nil {
 				_, err = io.WriteString(c, "hello")
 				a.t.Cleanup(func() { c.Close() })
@@ -173,7 +173,7 @@ func TestOrder(t *testing.T) {
 	b.in(func() (err error) { r, err = net.ListenPacket("udp", "10.99.0.2:0"); return err })
 	defer r.Close()
 	c := a.dial("udp", r.LocalAddr().String())
-	_, heal := a.hold(hold.New(), "t", time.Minute, partition.Params{Peers: []string{"10.99.0.2"}, Proto: "udp"})
+	_, heal := a.hold(hold.New(), "t", 10*time.Minute, partition.Params{Peers: []string{"10.99.0.2"}, Proto: "udp"})
 	const n = 200
 	for i := range n {
 		say(t, c, fmt.Sprint(i))
@@ -181,7 +181,7 @@ func TestOrder(t *testing.T) {
 	heal()
 	buf := make([]byte, 16)
 	for i := range n {
-		_ = r.SetReadDeadline(time.Now().Add(20 * time.Second))
+		_ = r.SetReadDeadline(time.Now().Add(2 * time.Minute))
 		k, _, err := r.ReadFrom(buf)
 		if err != nil || string(buf[:k]) != fmt.Sprint(i) {
 			t.Fatalf("datagram %d: %q, %v", i, buf[:k], err)
@@ -194,7 +194,7 @@ func TestKilledHolder(t *testing.T) {
 	a, b := pair(t)
 	addr, got := listen(b)
 	c := a.dial("tcp", addr)
-	p, err := hold.New().Prepare(testContext(t), a.spec(time.Minute, partition.Params{Peers: []string{"10.99.0.2"}}))
+	p, err := hold.New().Prepare(testContext(t), a.spec(10*time.Minute, partition.Params{Peers: []string{"10.99.0.2"}}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,7 +228,7 @@ func TestStoppedHolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	say(t, c, "kept")
-	for end := time.Now().Add(20 * time.Second); a.tryIn(func() error {
+	for end := time.Now().Add(2 * time.Minute); a.tryIn(func() error {
 		d, err := net.DialTimeout("tcp", addr, 100*time.Millisecond)
 		if err == nil {
 			d.Close()
@@ -273,12 +273,12 @@ func TestReaderIsNamed(t *testing.T) {
 		})
 		return strings.TrimSpace(string(b))
 	}
-	_, heal := a.hold(hold.New(), "t", time.Minute, partition.Params{Peers: []string{"10.99.0.2"}})
+	_, heal := a.hold(hold.New(), "t", 10*time.Minute, partition.Params{Peers: []string{"10.99.0.2"}})
 	if queues() == "" {
 		t.Error("no queue is read while it is held")
 	}
 	heal()
-	for end := time.Now().Add(20 * time.Second); queues() != ""; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); queues() != ""; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("after the heal: %s", queues())
 		}
@@ -326,7 +326,7 @@ func control(t *testing.T, c net.Conn, f func(fd int) error) {
 }
 
 func testContext(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -76,7 +76,7 @@ func (h *host) tryIn(f func() error) error {
 func (h *host) dial(network, addr string) net.Conn {
 	h.t.Helper()
 	var c net.Conn
-	h.in(func() (err error) { c, err = net.DialTimeout(network, addr, 10*time.Second); return err })
+	h.in(func() (err error) { c, err = net.DialTimeout(network, addr, 2*time.Minute); return err })
 	h.t.Cleanup(func() { c.Close() })
 	return c
 }
@@ -115,7 +115,7 @@ func pair(t *testing.T) (a, b *host) {
 		})
 	}
 	addr, _ := listen(b)
-	for end := time.Now().Add(20 * time.Second); a.tryIn(func() error {
+	for end := time.Now().Add(2 * time.Minute); a.tryIn(func() error {
 		c, err := net.DialTimeout("tcp", addr, 100*time.Millisecond)
 		if err == nil {
 			c.Close()
