@@ -50,13 +50,12 @@ func buildClocks(ctx context.Context) (path string, done func(), err error) {
 func startClocks(env []string, path string, args ...string) (*clocks, error) {
 	cmd := exec.Command(path, args...)
 	cmd.Env = append(os.Environ(), env...)
-	in, err1 := cmd.StdinPipe()
-	out, err2 := cmd.StdoutPipe()
-	if err := errors.Join(err1, err2, cmd.Start()); err != nil {
+	in, out, err := startPiped(cmd)
+	if err != nil {
 		return nil, err
 	}
-	c := &clocks{cmd, in, bufio.NewReader(out)}
-	_, err := c.answer()
+	c := &clocks{cmd, in, out}
+	_, err = c.answer()
 	return c, err
 }
 

@@ -86,12 +86,18 @@ func self(role string) (*exec.Cmd, io.WriteCloser, *bufio.Reader, error) {
 	cmd := exec.Command(exe)
 	cmd.Env = append(os.Environ(), benchRole+"="+role)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	in, out, err := startPiped(cmd)
+	return cmd, in, out, err
+}
+
+// startPiped starts a program that is talked to by lines.
+func startPiped(cmd *exec.Cmd) (io.WriteCloser, *bufio.Reader, error) {
 	in, err1 := cmd.StdinPipe()
 	out, err2 := cmd.StdoutPipe()
 	if err := errors.Join(err1, err2); err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
-	return cmd, in, bufio.NewReader(out), cmd.Start()
+	return in, bufio.NewReader(out), cmd.Start()
 }
 
 func pauseLength(ctx context.Context, n int) ([]row, error) {

@@ -51,7 +51,7 @@ func pauseTreeOf(ctx context.Context, c *agent.Conn, size, n int) ([]row, error)
 		total, between             []float64
 	}{
 		{method: pause.MethodFreezer, what: "freezer", order: when(many, "median < 10"), apart: when(many, "median < 10")},
-		{method: pause.MethodSIGSTOP, what: "SIGSTOP", order: when(many, "< the loop")},
+		{method: pause.MethodSIGSTOP, what: "SIGSTOP"},
 		{what: "alternative: a shell's loop of kill"},
 		{method: pause.MethodPtrace, what: "ptrace"},
 	}
