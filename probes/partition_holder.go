@@ -57,16 +57,7 @@ func cutHolder(ctx context.Context, t *Trial) (err error) {
 		return err
 	}
 	row := fmt.Sprintf("cut-%d", t.Number)
-	// A grant that was waited for would not say when its lease began.
-	if err := a.untilFree(ctx, t.TTL); err != nil {
-		return err
-	}
-	t.step("1 acquire lock on A")
-	if err := a.acquire(ctx, t.fresh()); err != nil {
-		return err
-	}
-	first := a.write(ctx, entry{row: row, value: "a-first", token: a.hold.Token})
-	if err := definite("A's first write", first); err != nil {
+	if err := t.holdAndWrite(ctx, a, row); err != nil {
 		return err
 	}
 
@@ -83,10 +74,7 @@ func cutHolder(ctx context.Context, t *Trial) (err error) {
 	}
 
 	t.step("3 expire lease, acquire on B")
-	if err := t.untilFree(ctx, a.hold.TTL); err != nil {
-		return err
-	}
-	if err := b.acquire(ctx, t.fresh()); err != nil {
+	if err := t.takeOver(ctx, a, b); err != nil {
 		return err
 	}
 	if err := definite("B's write", b.write(ctx, entry{row: row, value: "b", token: b.hold.Token})); err != nil {
