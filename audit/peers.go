@@ -37,6 +37,10 @@ func peers(ctx context.Context, p *plan.Plan, params *probes.Params, find lookup
 		params.PeersUnknown = err.Error()
 		return
 	}
+	if err := behindSentinels(p, params); err != nil {
+		params.LockPeers, params.PeersUnknown = nil, err.Error()
+		return
+	}
 	if p.Resource == nil {
 		return
 	}
@@ -48,6 +52,26 @@ func peers(ctx context.Context, p *plan.Plan, params *probes.Params, find lookup
 		// Whether the two can be told apart is then not known either.
 		params.LockPeers, params.PeersUnknown = nil, err.Error()
 	}
+}
+
+// behindSentinels adds the ports of the servers themselves where the endpoints are Redis
+// Sentinels: a cut that left them out would part nobody from the lock.
+func behindSentinels(p *plan.Plan, params *probes.Params) error {
+	if name, _ := p.Lock.Options["sentinel"].(string); name == "" {
+		return nil
+	}
+	found := false
+	for _, n := range p.Nodes {
+		if n.Has(plan.RoleLock) && n.Process.Port != 0 {
+			params.LockPorts, found = append(params.LockPorts, n.Process.Port), true
+		}
+	}
+	if !found {
+		return errors.New("the endpoints are Sentinels, and no lock node says on which port Redis itself listens (nodes: process: {port: 6379})")
+	}
+	slices.Sort(params.LockPorts)
+	params.LockPorts = slices.Compact(params.LockPorts)
+	return nil
 }
 
 func addresses(ctx context.Context, endpoints []string, find lookup) (ips []string, ports []int, err error) {

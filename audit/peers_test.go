@@ -57,3 +57,16 @@ func TestPeers(t *testing.T) {
 		})
 	}
 }
+
+// TestPeersBehindSentinels: the port of the servers themselves is part of a cut.
+func TestPeersBehindSentinels(t *testing.T) {
+	p := &plan.Plan{Lock: plan.Lock{Endpoints: []string{"10.0.0.1:26379"}, Options: map[string]any{"sentinel": "m"}}}
+	got := probes.Params{}
+	if peers(t.Context(), p, &got, unresolved); len(got.LockPeers) != 0 || !strings.Contains(got.PeersUnknown, "on which port Redis itself listens") {
+		t.Errorf("without a port: %+v", got)
+	}
+	p.Nodes = []plan.Node{{Name: "r", Roles: []plan.Role{plan.RoleLock}, Process: plan.Process{Port: 6379}}}
+	if peers(t.Context(), p, &got, unresolved); !slices.Equal(got.LockPorts, []int{6379, 26379}) || got.PeersUnknown != "" {
+		t.Errorf("%+v", got)
+	}
+}

@@ -98,6 +98,14 @@ func (p *Plan) fill() error {
 			return err
 		}
 	}
+	for key, value := range p.Lock.Options {
+		if s, ok := value.(string); ok && isSecret(key) {
+			if err := expand(&s); err != nil {
+				return err
+			}
+			p.Lock.Options[key] = s
+		}
+	}
 	return nil
 }
 

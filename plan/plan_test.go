@@ -104,20 +104,20 @@ func TestSecretFromEnvironment(t *testing.T) {
 	t.Setenv("LOCKAUDIT_TEST_SECRET", `p"w&x`)
 	p, err := Parse([]byte(`
 name: x
-lock: {backend: redis, endpoints: [10.0.0.1:6379], key: k, ttl: 1s, password: "${LOCKAUDIT_TEST_SECRET}"}
+lock: {backend: redis, endpoints: [10.0.0.1:6379], key: k, ttl: 1s, password: "${LOCKAUDIT_TEST_SECRET}", options: {sentinel: m, sentinel_password: "${LOCKAUDIT_TEST_SECRET}"}}
 `))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p.Lock.Password != `p"w&x` {
-		t.Errorf("password = %q", p.Lock.Password)
+	if p.Lock.Password != `p"w&x` || p.Lock.Options["sentinel_password"] != `p"w&x` || p.Lock.Options["sentinel"] != "m" {
+		t.Errorf("password = %q, options %q", p.Lock.Password, p.Lock.Options)
 	}
 }
 
 func TestRedactYAML(t *testing.T) {
 	out, err := RedactYAML([]byte(`# the billing lock
 name: redis # not a secret
-lock: {backend: redis, endpoints: ["redis://u:s3cret@10.0.0.1:6379"], password: redis, username: u}
+lock: {backend: redis, endpoints: ["redis://u:s3cret@10.0.0.1:6379"], password: redis, username: u, options: {sentinel_password: hidden}}
 resource: {password: "${FROM_ENV}", url: http://u:other@ledger/x}
 `))
 	if err != nil {
@@ -129,7 +129,7 @@ resource: {password: "${FROM_ENV}", url: http://u:other@ledger/x}
 			t.Errorf("%q is missing in:\n%s", want, text)
 		}
 	}
-	for _, secret := range []string{"s3cret", "other", "password: redis"} {
+	for _, secret := range []string{"s3cret", "other", "password: redis", "hidden"} {
 		if strings.Contains(text, secret) {
 			t.Errorf("%q left in:\n%s", secret, text)
 		}

@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"net/url"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -34,7 +35,7 @@ func redactNode(n *yaml.Node) {
 		return
 	}
 	for i, child := range n.Content {
-		if n.Kind == yaml.MappingNode && i%2 == 1 && n.Content[i-1].Value == "password" {
+		if n.Kind == yaml.MappingNode && i%2 == 1 && isSecret(n.Content[i-1].Value) {
 			if !envName.MatchString(child.Value) {
 				child.SetString(Redacted)
 			}
@@ -43,6 +44,9 @@ func redactNode(n *yaml.Node) {
 		redactNode(child)
 	}
 }
+
+// isSecret: the value of this key is a password, also one of a backend's own options.
+func isSecret(key string) bool { return key == "password" || strings.HasSuffix(key, "_password") }
 
 // RedactURL takes the password out of a URL; anything else stays as it is.
 func RedactURL(s string) string {

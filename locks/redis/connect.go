@@ -28,14 +28,21 @@ type options struct {
 	// FencingCounter is the key of a counter from which every grant takes its
 	// token, or true for "<lock key>:fencing".
 	FencingCounter any `json:"fencing_counter"`
+	// Sentinel is the name of the master, as the Sentinels know it. The endpoints are
+	// the Sentinels then, and the lock is wherever they say that the master is.
+	Sentinel string `json:"sentinel"`
+	// SentinelUsername and SentinelPassword are for the Sentinels themselves, which have
+	// users of their own.
+	SentinelUsername string `json:"sentinel_username"`
+	SentinelPassword string `json:"sentinel_password"`
+}
+
+func optionsOf(t locks.Target) (o options, err error) {
+	return o, strict.Options(t.Options, &o, locks.ErrRefused)
 }
 
 // counterName returns how the counter of a lock key is called; nil: no counter.
-func counterName(t locks.Target) (func(key string) string, error) {
-	var o options
-	if err := strict.Options(t.Options, &o, locks.ErrRefused); err != nil {
-		return nil, err
-	}
+func (o options) counterName() (func(key string) string, error) {
 	switch v := o.FencingCounter.(type) {
 	case nil:
 		return nil, nil
@@ -53,22 +60,42 @@ func counterName(t locks.Target) (func(key string) string, error) {
 }
 
 // connect opens a client and makes sure that the server answers.
-func connect(ctx context.Context, t locks.Target) (*redis.Client, error) {
-	config, err := configure(t)
+func connect(ctx context.Context, t locks.Target, o options) (*redis.Client, error) {
+	rdb, err := newClient(t, o)
 	if err != nil {
 		return nil, err
 	}
-	rdb := redis.NewClient(config)
 	rdb.AddHook(denials{})
 	ctx, cancel := context.WithTimeout(ctx, reachLimit)
 	defer cancel()
 	if _, err := call(ctx, func() (string, error) { return rdb.Ping(ctx).Result() }); err != nil {
-		if why := reason(ctx, config, err); why != nil {
-			err = fmt.Errorf("%w: %w", err, why)
+		var answered redis.Error
+		if o.Sentinel != "" && !errors.As(err, &answered) && known(t, o) {
+			return rdb, nil // in the middle of a failover: the master is gone, the service is not
 		}
-		return nil, errors.Join(fmt.Errorf("connect to redis: reach %s: %w", config.Addr, err), rdb.Close())
+		if config, e := configure(t); e == nil && o.Sentinel == "" {
+			if why := reason(ctx, config, err); why != nil {
+				err = fmt.Errorf("%w: %w", err, why)
+			}
+		}
+		return nil, errors.Join(fmt.Errorf("connect to redis: reach %s: %w", strings.Join(t.Endpoints, ", "), err), rdb.Close())
 	}
 	return rdb, nil
+}
+
+func newClient(t locks.Target, o options) (*redis.Client, error) {
+	if o.Sentinel != "" {
+		config, err := failover(t, o)
+		if err != nil {
+			return nil, err
+		}
+		return redis.NewFailoverClient(config), nil
+	}
+	config, err := configure(t)
+	if err != nil {
+		return nil, err
+	}
+	return redis.NewClient(config), nil
 }
 
 func configure(t locks.Target) (*redis.Options, error) {

@@ -21,11 +21,15 @@ var settings = []string{
 
 // Inspect implements locks.Driver. It only reads.
 func (Driver) Inspect(ctx context.Context, t locks.Target) (facts.Deployment, error) {
-	counter, err := counterName(t)
+	o, err := optionsOf(t)
 	if err != nil {
 		return facts.Deployment{}, err
 	}
-	rdb, err := connect(ctx, t)
+	counter, err := o.counterName()
+	if err != nil {
+		return facts.Deployment{}, err
+	}
+	rdb, err := connect(ctx, t, o)
 	if err != nil {
 		return facts.Deployment{}, err
 	}
@@ -38,10 +42,16 @@ func (Driver) Inspect(ctx context.Context, t locks.Target) (facts.Deployment, er
 		MinTTL:        time.Millisecond, // PX
 	}
 	m := facts.Member{Endpoint: t.Endpoints[0]}
+	if o.Sentinel != "" {
+		m.Endpoint = sentinels(ctx, t, o, &d)
+	}
 	info(ctx, rdb, &m, &d)
 	clock(ctx, rdb, &m, &d)
-	d.Members = []facts.Member{m}
+	d.Members = append([]facts.Member{m}, d.Members...)
 	config(ctx, rdb, &d)
+	if o.Sentinel != "" {
+		t = single(t, m.Endpoint)
+	}
 	d.Auth = auth(ctx, t, &d)
 	return d, nil
 }

@@ -1,4 +1,5 @@
-// Package redis locks with one Redis server in the usual way: SET NX PX with a
+// Package redis locks with one Redis server, or with the one that Sentinels call the
+// master, in the usual way: SET NX PX with a
 // random value, and scripts that compare the value before they change anything.
 //
 // Such a lock has no fencing token by itself. The option fencing_counter adds one
@@ -31,11 +32,15 @@ func (Driver) Name() string { return "redis" }
 
 // Open implements locks.Driver.
 func (Driver) Open(ctx context.Context, t locks.Target) (locks.Client, error) {
-	counter, err := counterName(t)
+	o, err := optionsOf(t)
 	if err != nil {
 		return nil, err
 	}
-	rdb, err := connect(ctx, t)
+	counter, err := o.counterName()
+	if err != nil {
+		return nil, err
+	}
+	rdb, err := connect(ctx, t, o)
 	if err != nil {
 		return nil, err
 	}

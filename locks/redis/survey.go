@@ -65,7 +65,7 @@ func (l *look) at(ctx context.Context, address string) (*redis.Client, error) {
 	if strings.HasPrefix(l.target.Endpoints[0], "rediss://") {
 		t.Endpoints[0] = "rediss://" + address
 	}
-	return connect(ctx, t)
+	return connect(ctx, t, options{})
 }
 
 // clients are the machines that are connected, without this look itself.

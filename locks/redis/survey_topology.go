@@ -18,7 +18,7 @@ import (
 // topology finds out which servers hold the keys: the one that was named, its
 // primary if it is a replica, or all primaries of its cluster.
 func (l *look) topology(ctx context.Context) error {
-	rdb, err := connect(ctx, l.target)
+	rdb, err := connect(ctx, l.target, options{})
 	if err != nil {
 		return err
 	}

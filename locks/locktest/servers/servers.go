@@ -185,3 +185,31 @@ func StartEtcd(tb testing.TB) *Server {
 	}
 	return s
 }
+
+// StartSentinel starts a Sentinel on a free port that watches the master at an endpoint
+// under the name mymaster, and whatever else the lines of its configuration say.
+func StartSentinel(tb testing.TB, master string, quorum int, lines ...string) *Server {
+	tb.Helper()
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		tb.Fatalf("find redis-server (apt-get install redis-server): %v", err)
+	}
+	host, port, err := net.SplitHostPort(master)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	dir, own := tb.TempDir(), conformance.Port(tb)
+	config := fmt.Sprintf("bind 127.0.0.1\nport %d\ndir %s\nlogfile %s/log\nsentinel monitor mymaster %s %s %d\n%s\n",
+		own, dir, dir, host, port, quorum, strings.Join(lines, "\n"))
+	file := dir + "/sentinel.conf" // it writes into it
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		tb.Fatal(err)
+	}
+	s, _ := start(tb, exec.Command(path, file, "--sentinel"))
+	s.Endpoint = fmt.Sprintf("127.0.0.1:%d", own)
+	if err := awaitPong(s.Endpoint); err != nil {
+		log, _ := os.ReadFile(dir + "/log")
+		tb.Fatalf("start redis-sentinel: %v\n%s", err, log)
+	}
+	return s
+}
