@@ -12,10 +12,9 @@ import (
 	"github.com/lockaudit/lockaudit/locks/locktest/servers"
 )
 
-// TestFirstLookAsWritten runs what README and guide tell a newcomer to type, as it is
+// lookAsWritten runs what README and guide tell a newcomer to type, as it is
 // written but for the address, against a Redis in which a lock is held.
-func TestFirstLookAsWritten(t *testing.T) {
-	bin := programs(t)
+func lookAsWritten(t *testing.T, bin string) {
 	s := servers.StartRedis(t)
 	held := redis.NewClient(&redis.Options{Addr: s.Endpoint})
 	defer held.Close()

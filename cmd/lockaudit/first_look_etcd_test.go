@@ -15,10 +15,9 @@ import (
 	"github.com/lockaudit/lockaudit/locks/locktest/servers"
 )
 
-// TestFirstLookAtEtcd runs init and inspect under exactly the guide's role: revision,
+// lookAtEtcd runs init and inspect under exactly the guide's role: revision,
 // keys and leases are the same afterwards. Then the role loses what it has.
-func TestFirstLookAtEtcd(t *testing.T) {
-	bin := programs(t)
+func lookAtEtcd(t *testing.T, bin string) {
 	admin, address := filledEtcd(t)
 	l := newLooker(t, bin, "etcd://lockaudit@"+address)
 	before := etcdContents(t, admin)

@@ -110,10 +110,18 @@ const (
 	heldBy = "5f0c9a11-7c8a-4c5c-9f26-0fbd4b8a3a8b"
 )
 
-// TestFirstLookAtRedis runs init and inspect under exactly the guide's ACL, and then
-// with each of its rights taken away.
-func TestFirstLookAtRedis(t *testing.T) {
+// TestFirstLook runs init and inspect as a user does; the programs are built once.
+func TestFirstLook(t *testing.T) {
 	bin := programs(t)
+	t.Run("redis", func(t *testing.T) { lookAtRedis(t, bin) })
+	t.Run("etcd", func(t *testing.T) { lookAtEtcd(t, bin) })
+	t.Run("as written", func(t *testing.T) { lookAsWritten(t, bin) })
+	t.Run("private authority", func(t *testing.T) { lookWithTLS(t, bin) })
+}
+
+// lookAtRedis runs init and inspect under exactly the guide's ACL, and then with each
+// of its rights taken away.
+func lookAtRedis(t *testing.T, bin string) {
 	admin, address := filledRedis(t)
 	rights := redisRights(t)
 	grant(t, admin, "lockaudit", rights)

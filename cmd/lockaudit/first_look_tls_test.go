@@ -20,14 +20,14 @@ import (
 	"github.com/lockaudit/lockaudit/locks/locktest/servers"
 )
 
-// TestInitWithAPrivateAuthority: each way to get TLS wrong has its own answer.
-func TestInitWithAPrivateAuthority(t *testing.T) {
+// lookWithTLS: each way to get TLS wrong has its own answer.
+func lookWithTLS(t *testing.T, bin string) {
 	dir := t.TempDir()
 	privateAuthority(t, dir)
 	file := func(name string) string { return filepath.Join(dir, name) }
 	port := strconv.Itoa(conformance.Port(t))
 	servers.StartRedis(t, "--tls-port", port, "--tls-cert-file", file("server.pem"), "--tls-key-file", file("server-key.pem"), "--tls-ca-cert-file", file("ca.pem"))
-	l := newLooker(t, programs(t), "rediss://127.0.0.1:"+port)
+	l := newLooker(t, bin, "rediss://127.0.0.1:"+port)
 
 	if status, out := l.init(t, "--ca", file("ca.pem"), "--cert", file("client.pem"), "--cert-key", file("client-key.pem")); status != exitInconclusive {
 		t.Fatalf("with authority and certificate: status %d\n%s", status, out)
