@@ -114,6 +114,9 @@ func (v *VM) start(ctx context.Context, k unpacked, guest []byte) error {
 	}()
 	if v.control, err = l.Accept(); err != nil {
 		v.stop()
+		if ctx.Err() != nil {
+			return fmt.Errorf("qemu has not started: %w", ctx.Err())
+		}
 		return fmt.Errorf("qemu did not start: %s", v.tail("qemu.log"))
 	}
 	v.conn = wire.New(v.control)

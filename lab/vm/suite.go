@@ -48,7 +48,7 @@ func Suite(t *testing.T, m Machine, cases []Case) {
 	ctx, cancel := context.WithTimeout(context.Background(), suiteWait)
 	defer cancel()
 	var out bytes.Buffer
-	p, err := v.Start(wire.Program{Argv: []string{"/bin/suite.test", "-test.v", "-test.run=" + chosen(t.Name(), flag.Lookup("test.run").Value.String()), "-test.timeout=" + suiteWait.String()}}, &out, &out)
+	p, err := v.Start(wire.Program{Argv: []string{"/bin/suite.test", "-test.v", "-test.run=" + chosen(t.Name(), flag.Lookup("test.run").Value.String()), "-test.parallel=1", "-test.timeout=" + suiteWait.String()}}, &out, &out)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,23 +109,20 @@ func outcome(out, name string) string {
 	return "it did not pass"
 }
 
-// section is what the tests said from the start of one to the start of the next
-// of its level.
+// section is what a test and those below it said, wherever it was paused meanwhile.
 func section(out, name string) string {
-	_, rest, found := strings.Cut(out, "=== RUN   "+name+"\n")
-	if !found {
+	var b strings.Builder
+	in := false
+	for line := range strings.Lines(out) {
+		if f := strings.Fields(line); len(f) == 3 && strings.HasPrefix(line, "=== ") { // indented ones are of other processes
+			in = f[2] == name || strings.HasPrefix(f[2], name+"/")
+		}
+		if in {
+			b.WriteString(line)
+		}
+	}
+	if b.Len() == 0 {
 		return out
 	}
-	parent := name[:strings.LastIndex(name, "/")+1]
-	for at := 0; ; {
-		i := strings.Index(rest[at:], "\n=== RUN   "+parent) // indented ones are of other processes
-		if i < 0 {
-			return rest
-		}
-		at += i
-		if !strings.HasPrefix(rest[at:], "\n=== RUN   "+name+"/") {
-			return rest[:at]
-		}
-		at++
-	}
+	return b.String()
 }

@@ -15,3 +15,17 @@ func TestChosen(t *testing.T) {
 		}
 	}
 }
+
+func TestSection(t *testing.T) {
+	const out = "=== RUN   T\n=== RUN   T/a\n=== PAUSE T/a\n=== RUN   T/b\n    b says\n    === RUN   T/a\n=== CONT  T/a\n    a says\n=== RUN   T/a/x\n    x says\n--- FAIL: T (0.00s)\n"
+	if got, want := section(out, "T/b"), "=== RUN   T/b\n    b says\n    === RUN   T/a\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	want := "=== RUN   T/a\n=== PAUSE T/a\n=== CONT  T/a\n    a says\n=== RUN   T/a/x\n    x says\n--- FAIL: T (0.00s)\n"
+	if got := section(out, "T/a"); got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if section(out, "T/c") != out {
+		t.Error("of a test that is not there not everything is shown")
+	}
+}
