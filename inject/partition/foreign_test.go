@@ -29,13 +29,14 @@ func (h *host) populate() {
 		h.t.Fatal(err)
 	}
 	defer func() { _ = c.CloseLasting() }()
-	for _, x := range []struct {
+	for i, x := range []struct {
 		family nftables.TableFamily
 		name   string
 	}{{nftables.TableFamilyIPv4, "filter"}, {nftables.TableFamilyINet, "firewalld"}, {nftables.TableFamilyINet, "lockaudit-"}, {nftables.TableFamilyIPv6, "lockaudit-t0"}} {
 		t := c.AddTable(&nftables.Table{Family: x.family, Name: x.name})
 		ch := c.AddChain(&nftables.Chain{Name: "input", Table: t, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookInput, Priority: nftables.ChainPriorityFilter})
-		set := &nftables.Set{Table: t, Name: "denied", KeyType: nftables.TypeIPAddr}
+		// With a number of its own: the library counts them without a lock.
+		set := &nftables.Set{ID: uint32(i + 1), Table: t, Name: "denied", KeyType: nftables.TypeIPAddr}
 		if err := c.AddSet(set, []nftables.SetElement{{Key: net.IP{192, 0, 2, 1}}, {Key: net.IP{192, 0, 2, 2}}}); err != nil {
 			h.t.Fatal(err)
 		}
