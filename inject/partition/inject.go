@@ -49,7 +49,7 @@ func (f *Fault) inject(ctx context.Context, p inject.Plan) (inject.Effect, error
 	if err != nil {
 		return none, fmt.Errorf("params: %w", err)
 	}
-	u, err := decodeUndo(p.Undo)
+	u, err := f.undone(p.Undo)
 	if err != nil {
 		return none, err
 	}

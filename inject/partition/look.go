@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"syscall"
 
@@ -36,7 +35,7 @@ func look(n *netns.Namespace, devices bool, also func()) (sight, error) {
 			return err
 		}
 		also()
-		if b, err := os.ReadFile("/proc/thread-self/net/netfilter/nfnetlink_queue"); err == nil {
+		if b, err := readRaw("/proc/thread-self/net/netfilter/nfnetlink_queue"); err == nil {
 			s.queues = readQueues(b)
 		}
 		if devices {
@@ -68,6 +67,25 @@ func look(n *netns.Namespace, devices bool, also func()) (sight, error) {
 	}
 	slices.Sort(s.devices)
 	return s, nil
+}
+
+// readRaw reads a proc file without the file layer, which tries the poller on it.
+func readRaw(path string) ([]byte, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	var all []byte
+	for buf := make([]byte, 4096); ; {
+		switch n, err := unix.Read(fd, buf); {
+		case err == unix.EINTR:
+		case err != nil || n == 0:
+			return all, err
+		default:
+			all = append(all, buf[:n]...)
+		}
+	}
 }
 
 func (s *sight) links() error {

@@ -49,6 +49,8 @@ type Fault struct {
 	last struct {
 		params []byte
 		cut    cut
+		raw    []byte
+		undo   undo
 	}
 	spare spare
 }
@@ -147,6 +149,9 @@ func (f *Fault) prepare(ctx context.Context, s inject.Spec) (inject.Plan, error)
 	}
 	plan := inject.Plan{Spec: s, BootID: boot, Objects: f.objects(c, u)}
 	plan.Undo, err = json.Marshal(u)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.last.raw, f.last.undo = plan.Undo, u
 	return plan, err
 }
 
@@ -187,6 +192,16 @@ func decodeUndo(b []byte) (undo, error) {
 		return undo{}, errors.New("undo: no namespace")
 	}
 	return u, nil
+}
+
+// undone is what Prepare noted, decoded if it was not the last to do so.
+func (f *Fault) undone(b []byte) (undo, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(b) > 0 && bytes.Equal(f.last.raw, b) {
+		return f.last.undo, nil
+	}
+	return decodeUndo(b)
 }
 
 // decoded is the order, checked, without doing the same twice.
