@@ -84,9 +84,12 @@ func TestKeepersKilled(t *testing.T) {
 	if len(keepers) != 2 {
 		t.Fatalf("agent and guard: %v", keepers)
 	}
-	for _, pid := range keepers {
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-			t.Fatal(err)
+	// Stopped first: the one that is killed last must not see the other go and revert.
+	for _, sig := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGKILL} {
+		for _, pid := range keepers {
+			if err := syscall.Kill(pid, sig); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	err := a.wait()
