@@ -38,12 +38,11 @@ func (g *guard) prepare(ctx context.Context, s inject.Spec) (inject.Plan, error)
 	return k.Prepare(ctx, s)
 }
 
-// inject goes through the steps of every fault: prepare, journal and log, inject. After
+// inject goes through the steps of every fault: prepare, journal, log, inject. After
 // a failure nothing of it is left, or the error is ErrRevertFailed.
 func (g *guard) inject(ctx context.Context, s inject.Spec) (_ Fault, err error) {
-	var h *held
-	admitted := false
-	defer func() { g.log.injected(s, h, admitted, err) }()
+	var admitted *held
+	defer func() { g.log.injected(s, admitted, err) }()
 	if err := g.permits(); err != nil {
 		return Fault{}, err
 	}
@@ -60,19 +59,16 @@ func (g *guard) inject(ctx context.Context, s inject.Spec) (_ Fault, err error) 
 	if p.ID, err = newID(); err != nil {
 		return Fault{}, err
 	}
-	h = &held{kind: g.kinds[s.Kind], fault: Fault{ID: p.ID, Plan: p}}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	e := entryOf(p, trail.Inject, "")
-	e.Result, e.Objects = trail.Ordered, p.Objects
-	logged := g.log.must(e) // at the same time as the journal
 	if err := g.journal.write(p); err != nil {
 		return Fault{}, err
 	}
-	if err := g.admit(h, logged); err != nil {
+	h := &held{kind: g.kinds[s.Kind], fault: Fault{ID: p.ID, Plan: p}}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := g.admit(h); err != nil {
 		return Fault{}, errors.Join(err, g.journal.remove(p.ID))
 	}
-	admitted = true
+	admitted = h
 
 	g.repose.lock()
 	// Stopped in the middle of the injection, it may have the fault in effect.

@@ -2,10 +2,10 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
+	"github.com/lockaudit/lockaudit/agent/trail"
 	"github.com/lockaudit/lockaudit/inject"
 )
 
@@ -27,10 +27,15 @@ func (g *guard) permits() error {
 	return nil
 }
 
-// admit is the last step before a fault: its plan is in the journal, and logged waits
-// for its record. A halt either sees the plan there, or is seen here.
-func (g *guard) admit(h *held, logged func() error) error {
-	if err := errors.Join(logged(), g.permits()); err != nil {
+// admit is the last step before a fault: its plan is in the journal. A halt either
+// sees the plan there, or is seen here.
+func (g *guard) admit(h *held) error {
+	if err := g.permits(); err != nil {
+		return err
+	}
+	e := entryOf(h.fault.Plan, trail.Inject, "")
+	e.Result, e.Objects = trail.Ordered, h.fault.Plan.Objects
+	if err := g.log.must(e); err != nil {
 		return err
 	}
 	g.mu.Lock()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"time"
 
@@ -83,6 +84,7 @@ func (b *logbook) run() {
 			b.lost++
 			b.mu.Unlock()
 		}
+		runtime.Gosched() // whoever waits for the record goes on before the disk is waited for
 		if len(b.queue) == 0 {
 			// Not on the way of an order: the disk is also the one of the service
 			// under test. What it says is told by the next Append.
@@ -100,24 +102,22 @@ func (b *logbook) caller(c Caller) {
 	b.note(trail.Entry{Event: trail.Start, Result: trail.OK})
 }
 
-// must begins to write an entry. What it returns waits until it is in the log; an error
-// means that it is not, or that nobody knows.
-func (b *logbook) must(e trail.Entry) (written func() error) {
+// must returns once the entry is in the log; an error means that it is not, or
+// that nobody knows.
+func (b *logbook) must(e trail.Entry) error {
 	done := make(chan error, 1)
-	if err := b.put(&logged{e, done}); err != nil {
-		done <- err
-	}
-	return func() error {
+	err := b.put(&logged{e, done})
+	if err == nil {
 		select {
-		case err := <-done:
-			if err != nil {
-				return fmt.Errorf("%w: %w", ErrLog, err)
-			}
-			return nil
+		case err = <-done:
 		case <-time.After(logWait):
-			return fmt.Errorf("%w: write log: no answer from the disk within %v", ErrLog, logWait)
+			err = fmt.Errorf("write log: no answer from the disk within %v", logWait)
 		}
 	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrLog, err)
+	}
+	return nil
 }
 
 // note logs without waiting. What cannot be logged is counted, and said by the
@@ -181,17 +181,16 @@ func (b *logbook) ended(p inject.Plan, event trail.Event, why string, seen strin
 	b.note(e)
 }
 
-// injected is how an order for a fault went. It is that of h from when the record that
-// it was about to be carried out was begun, and admitted if it came further than a
-// refusal.
-func (b *logbook) injected(s inject.Spec, h *held, admitted bool, err error) {
+// injected is how an order for a fault went. Without h it came no further than a
+// refusal; otherwise the record that it was about to be carried out is there.
+func (b *logbook) injected(s inject.Spec, h *held, err error) {
 	e := trail.Entry{Event: trail.Inject, Result: trail.OK, Kind: s.Kind, For: s.For}
 	if h != nil {
 		e.Fault, e.Deadline, e.Detail = h.fault.ID, h.fault.Deadline, h.fault.Effect.Seen
 	}
 	if err != nil {
 		e.Result, e.Detail, e.Deadline = trail.Refused, err.Error(), 0
-		if admitted {
+		if h != nil {
 			e.Result = trail.Failed
 		}
 	}

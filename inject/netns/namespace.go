@@ -22,13 +22,11 @@ func (n *Namespace) Close() { _ = unix.Close(n.fd) }
 
 // Enter runs f on a thread in the namespace. Sockets that f opens stay there.
 func (n *Namespace) Enter(f func() error) error {
-	here, err := open("/proc/thread-self/ns/net")
-	if err != nil {
-		return err
+	var here unix.Stat_t
+	if err := unix.Stat("/proc/thread-self/ns/net", &here); err != nil {
+		return fmt.Errorf("look at network namespace: %w", err)
 	}
-	same := here.Ref.Inode == n.Ref.Inode
-	here.Close()
-	if same { // neither a thread nor CAP_SYS_ADMIN is needed
+	if here.Ino == n.Ref.Inode { // neither a thread nor CAP_SYS_ADMIN is needed
 		return f()
 	}
 	return n.onBorrowedThread(f)
@@ -46,15 +44,15 @@ func (n *Namespace) onBorrowedThread(f func() error) error {
 			result <- OnThrowawayThread(func() error { return n.inside(f) })
 			return
 		}
-		back, err := open("/proc/thread-self/ns/net")
+		back, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if err != nil {
 			runtime.UnlockOSThread() // it has not left
-			result <- err
+			result <- fmt.Errorf("open network namespace: %w", err)
 			return
 		}
-		defer back.Close()
+		defer func() { _ = unix.Close(back) }()
 		err = n.inside(f)
-		if failed := unix.Setns(back.fd, unix.CLONE_NEWNET); failed == nil {
+		if failed := unix.Setns(back, unix.CLONE_NEWNET); failed == nil {
 			runtime.UnlockOSThread()
 		} // else still locked: the runtime ends the thread
 		result <- err
