@@ -186,6 +186,8 @@ func TestStutterLeavesOthersStopped(t *testing.T) {
 			}
 			return true
 		})
+		// Not while the stutter still looks whether all of them run.
+		await(t, func() bool { return time.Since(last) > 100*time.Millisecond })
 		if err := syscall.Kill(pids[1], syscall.SIGSTOP); err != nil {
 			t.Fatal(err)
 		}
