@@ -239,6 +239,10 @@ func manifest(p *plan.Plan, o Options, s Schedule) record.Manifest {
 		TTL: p.Lock.TTL, Purpose: string(p.Lock.Purpose), Plan: o.PlanPath, Passive: passive(s),
 		Signals: p.Signals.Any(), Takeover: p.Lock.Takeover, BuiltinClient: len(p.Clients.Exec) == 0,
 	}}
+	m.Subject.Owner = record.Owner(p.Owner)
+	for _, w := range p.Waivers {
+		m.Subject.Waivers = append(m.Subject.Waivers, record.Waiver(w))
+	}
 	for _, e := range p.Lock.Endpoints {
 		m.Subject.Endpoints = append(m.Subject.Endpoints, plan.RedactURL(e))
 	}

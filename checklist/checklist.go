@@ -80,6 +80,8 @@ type Finding struct {
 	Trials   Trials     `json:"trials,omitzero"`
 	// Reproduce is the one command that shows it again.
 	Reproduce string `json:"reproduce,omitempty"`
+	// Waiver is the plan's for this item, whatever the outcome is; nil: there is none.
+	Waiver *Waiver `json:"waiver,omitempty"`
 }
 
 // Evidence cites one event of a history, or one fact.

@@ -82,7 +82,8 @@ func (w Want) Covers(g Grade) bool {
 // ExitStatus maps a judged run to the exit status.
 //
 // With a wanted letter the letter decides what is a failure; without one any
-// failed item does, except advice. Without a failure the status is inconclusive
+// failed item does, except advice. What is waived does neither: its owner has answered
+// for it already, until a day; the report still calls it what it is. Without a failure the status is inconclusive
 // if the run did not come to its end, if nothing has a verdict, if a letter is
 // wanted and there is none, or if the wanted coverage was not reached.
 func ExitStatus(run record.Run, findings []Finding, g Grade, w Want) int {
@@ -91,10 +92,10 @@ func ExitStatus(run record.Run, findings []Finding, g Grade, w Want) int {
 	}
 	failed := false
 	for _, f := range findings {
-		failed = failed || f.Outcome == Fail && f.Severity != Advice
+		failed = failed || f.Outcome == Fail && f.Severity != Advice && !f.Waived()
 	}
 	if w.Letter != "" {
-		failed = g.Letter != "" && !AtLeast(g.Letter, w.Letter)
+		failed = g.Letter != "" && !AtLeast(g.Wanted(), w.Letter)
 	}
 	switch {
 	case failed:

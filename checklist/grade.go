@@ -29,12 +29,18 @@ type Grade struct {
 	UndecidedCritical []string `json:"undecided_critical"`
 	Harm              bool     `json:"harm"`
 	Passive           bool     `json:"passive"`
+	// Waived are the IDs of the failures and warnings that somebody has accepted. They
+	// count for Letter like any other.
+	Waived []string `json:"waived,omitempty"`
+	// Unwaived is the letter that the rest would have, with which a wanted letter is
+	// compared; empty where nothing is waived.
+	Unwaived string `json:"unwaived,omitempty"`
 }
 
 // GradeOf grades the findings of a run. Advice costs nothing.
 func GradeOf(findings []Finding, run record.Run) Grade {
 	g := Grade{UntestedCritical: []string{}, UndecidedCritical: []string{}, Passive: run.Manifest.Subject.Passive}
-	worst := 0
+	worst, unwaived := 0, 0
 	for _, f := range findings {
 		if f.Outcome == NotApplicable {
 			continue
@@ -53,12 +59,17 @@ func GradeOf(findings []Finding, run record.Run) Grade {
 		g.Tested++
 		worst = max(worst, cost(f))
 		g.Harm = g.Harm || f.Outcome == Fail && f.Harm
-	}
-	if g.Harm {
-		worst = len(letters) - 1
+		if f.Waived() {
+			g.Waived = append(g.Waived, f.Item)
+		} else {
+			unwaived = max(unwaived, cost(f))
+		}
 	}
 	if g.Tested > 0 && !g.Passive && acted(run) {
 		g.Letter = letters[worst : worst+1]
+		if len(g.Waived) > 0 {
+			g.Unwaived = letters[unwaived : unwaived+1]
+		}
 	}
 	return g
 }
@@ -68,6 +79,8 @@ const letters = "ABCDF"
 // cost is the place in letters to which a finding alone brings the grade.
 func cost(f Finding) int {
 	switch {
+	case f.Outcome == Fail && f.Harm:
+		return len(letters) - 1
 	case f.Severity == Advice || f.Outcome != Warn && f.Outcome != Fail:
 		return 0
 	case f.Outcome == Warn || f.Severity == Minor:
@@ -99,6 +112,14 @@ func (g Grade) Coverage() string {
 		text += "; undecided critical: " + strings.Join(g.UndecidedCritical, ", ")
 	}
 	return text
+}
+
+// Wanted is the letter with which a wanted one is compared: without what is waived.
+func (g Grade) Wanted() string {
+	if g.Unwaived != "" {
+		return g.Unwaived
+	}
+	return g.Letter
 }
 
 func (g Grade) String() string {

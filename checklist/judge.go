@@ -56,6 +56,7 @@ func (f *Finding) complete(item Item, run record.Run) {
 	if f.Outcome == Warn || f.Outcome == Fail {
 		f.Fix = item.fix(run.Manifest.Subject.Backend)
 	}
+	f.Waiver = waiverOf(item.ID, run.Manifest)
 	if item.Judge != nil {
 		f.Reproduce = reproduce(run.Manifest, f.shownBy(item.Probes[0]))
 	}

@@ -13,7 +13,9 @@ import (
 
 // Plan is a parsed and validated plan file with its defaults filled in.
 type Plan struct {
-	Name     string    `yaml:"name"`
+	Name string `yaml:"name"`
+	// Owner is who answers for the lock.
+	Owner    Owner     `yaml:"owner,omitempty"`
 	Lock     Lock      `yaml:"lock"`
 	Resource *Resource `yaml:"resource,omitempty"`
 	Clients  Clients   `yaml:"clients,omitempty"`
@@ -28,6 +30,8 @@ type Plan struct {
 	MeasureFor time.Duration `yaml:"measure_for,omitempty"`
 	// Signals name where failures to acquire should show.
 	Signals Signals `yaml:"signals,omitempty"`
+	// Waivers are failures that are accepted for a while.
+	Waivers []Waiver `yaml:"waivers,omitempty"`
 	// Hooks are faults of the user's own, by name.
 	Hooks  map[string]Hook `yaml:"hooks,omitempty"`
 	Safety Safety          `yaml:"safety,omitempty"`

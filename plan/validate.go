@@ -43,6 +43,9 @@ func (p *Plan) validate() error {
 	if err := p.validateHooks(); err != nil {
 		return err
 	}
+	if err := p.validateWaivers(); err != nil {
+		return err
+	}
 	return p.validateSignals()
 }
 

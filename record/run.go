@@ -67,7 +67,10 @@ const (
 
 // Subject is what a judge must know about the audited deployment.
 type Subject struct {
-	Name      string   `json:"name"`
+	Name string `json:"name"`
+	// Owner is who answers for the lock, Waivers are the failures that are accepted.
+	Owner     Owner    `json:"owner,omitzero"`
+	Waivers   []Waiver `json:"waivers,omitempty"`
 	Backend   string   `json:"backend"`
 	Endpoints []string `json:"endpoints,omitempty"`
 	Key       string   `json:"key"`
@@ -156,4 +159,19 @@ type Residue struct {
 	What  string `json:"what"`
 	// Remove is the command that removes it by hand.
 	Remove string `json:"remove"`
+}
+
+// Owner is who answers for a lock.
+type Owner struct {
+	Team    string `json:"team,omitempty"`
+	Contact string `json:"contact,omitempty"`
+}
+
+// Waiver accepts the failure of one item for a while. Until is the last day on which it
+// holds, in UTC: 2026-12-31.
+type Waiver struct {
+	Item   string `json:"item"`
+	Owner  string `json:"owner"`
+	Reason string `json:"reason"`
+	Until  string `json:"until"`
 }

@@ -27,7 +27,13 @@ func (p *page) detail(f checklist.Finding) {
 	if f.Harm {
 		harm = ", harm seen"
 	}
+	if f.Waived() {
+		harm += ", waived"
+	}
 	p.line(p.paint.outcome(f.Outcome) + "  " + p.paint.bold(f.Item) + "  (" + string(f.Severity) + harm + ")")
+	if text := f.WaiverWords(); text != "" {
+		p.lines("  waiver ", text, p.paint.bold)
+	}
 	seen := f.Summary
 	if f.Trials.Of > 0 {
 		seen += fmt.Sprintf(" (in %d of %d trials)", f.Trials.Shown, f.Trials.Of)
@@ -99,6 +105,14 @@ func (p *page) passed(findings []checklist.Finding) {
 			text += fmt.Sprintf(" (in %d of %d trials)", f.Trials.Shown, f.Trials.Of)
 		}
 		p.entry(text + cited(f.Evidence))
+		p.needless(f)
+	}
+}
+
+// needless says of a waiver that it covers nothing.
+func (p *page) needless(f checklist.Finding) {
+	if text := f.WaiverWords(); text != "" {
+		p.lines("      ", text, nil)
 	}
 }
 
@@ -128,6 +142,7 @@ func (p *page) list(title string, findings []checklist.Finding, tested bool) {
 			first = false
 		}
 		p.entry(f.Item + ": " + strings.TrimPrefix(f.Summary, "not tested: "))
+		p.needless(f)
 	}
 }
 

@@ -164,6 +164,8 @@ func apart(old, now Report) []string {
 	differ("lease", checklist.Duration(o.TTL), checklist.Duration(n.TTL))
 	differ("purpose", o.Purpose, n.Purpose)
 	differ("resource", o.Resource, n.Resource)
+	differ("owner", ownerWords(o.Owner), ownerWords(n.Owner))
+	differ("waived", strings.Join(old.Grade.Waived, " "), strings.Join(now.Grade.Waived, " "))
 	differ("endpoints", strings.Join(o.Endpoints, " "), strings.Join(n.Endpoints, " "))
 	differ("passive", fmt.Sprint(o.Passive), fmt.Sprint(n.Passive))
 	differ("probes", probeNames(old), probeNames(now))

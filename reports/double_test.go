@@ -30,7 +30,30 @@ func everyRun(t *testing.T) []judgedRun {
 		all = append(all, judgedRun{name, run, report(t, name)})
 	}
 	run, r := doubleRun(t)
-	return append(all, judgedRun{"double-run", run, r})
+	waived, w := waivedRun(t)
+	return append(all, judgedRun{"double-run", run, r}, judgedRun{"waived", waived, w})
+}
+
+// waivedRun is etcd-unfenced whose plan names an owner and a waiver of each kind: one that
+// covers harm, one that ended the day before, one of what passes and one of what was not
+// tested.
+func waivedRun(t *testing.T) (record.Run, Report) {
+	t.Helper()
+	run, err := record.Load(filepath.Join("testdata", "runs", "etcd-unfenced"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &run.Manifest.Subject
+	s.Owner = record.Owner{Team: "billing", Contact: "#billing-oncall"}
+	day := func(days int) string { return run.Manifest.Started.AddDate(0, 0, days).Format(time.DateOnly) }
+	s.Waivers = []record.Waiver{
+		{Item: "fencing_enforced", Owner: "jane", Reason: "release 7 brings the fencing column", Until: day(0)},
+		{Item: "not_ttl_only", Owner: "joe", Reason: "the client library is replaced", Until: day(-1)},
+		{Item: "consensus_backed", Owner: "joe", Reason: "three nodes are on order", Until: day(30)},
+		{Item: "tls_and_auth", Owner: "joe", Reason: "a private network", Until: day(30)},
+	}
+	findings := checklist.Judge(run)
+	return run, New(run, findings, checklist.GradeOf(findings, run))
 }
 
 // doubleRun is redis-single in which the hourly job also ran twice under a partition,

@@ -15,6 +15,8 @@ type htmlPage struct {
 	LetterWords string
 	NoLetter    string // why there is none
 	Believed    string
+	Owner       string // who answers for the lock
+	Waived      string // what is waived
 	Ended       string // how the run ended, if not as planned
 	Counts      []count
 	Worst       []htmlFinding
@@ -45,6 +47,7 @@ func newHTMLPage(r Report, run record.Run) htmlPage {
 	p := htmlPage{
 		Report: r, LetterWords: letterWords(r.Grade.Letter), Believed: sentence(believed(r.Belief)),
 		Facts: run.Facts, Charts: charts(run),
+		Owner: ownerWords(r.Run.Subject.Owner), Waived: sentence(r.waivedWords()),
 	}
 	if r.Grade.Letter == "" {
 		p.NoLetter = why(r)
@@ -154,6 +157,9 @@ func newHTMLFinding(r Report, f checklist.Finding, p pictures) htmlFinding {
 	}
 	if f.Harm {
 		v.Cost += ", harm seen"
+	}
+	if f.Waived() {
+		v.Cost += ", waived"
 	}
 	if f.Trials.Of > 0 && f.Outcome != checklist.Inconclusive {
 		v.Trials = fmt.Sprintf("%d of %d trials", f.Trials.Shown, f.Trials.Of)

@@ -57,7 +57,7 @@ type (
 
 // JUnit writes one test case per item. What makes the exit status 1 is a failure,
 // an item whose probe broke down is an error, and what was not shown is skipped,
-// never passed. A warning passes, with its words as output, as it does for the exit
+// never passed; so is a failure that is waived. A warning passes, with its words as output, as it does for the exit
 // status. A fault that may remain and a run that was cut off are errors of their own.
 func JUnit(w io.Writer, r Report) error {
 	s := junitSuite{
@@ -66,6 +66,9 @@ func JUnit(w io.Writer, r Report) error {
 			{"grade", r.Grade.Letter}, {"coverage", r.Grade.Coverage()}, {"headline", oneLine(r.Headline)},
 			{"run", oneLine(r.Run.ID)}, {"lockaudit", oneLine(r.Run.Tool)},
 		},
+	}
+	if text := ownerWords(r.Run.Subject.Owner); text != "" {
+		s.Property = append(s.Property, junitProperty{"owner", oneLine(text)})
 	}
 	if r.Run.Seed != 0 {
 		s.Property = append(s.Property, junitProperty{"seed", fmt.Sprint(r.Run.Seed)})
@@ -111,7 +114,11 @@ func JUnit(w io.Writer, r Report) error {
 func junitItem(r Report, f checklist.Finding) junitCase {
 	c := junitCase{Class: "lockaudit." + string(f.Severity), Name: f.Item}
 	result := &junitResult{Message: oneLine(f.Summary) + trialWords(f)}
+	waiver := oneLine(f.WaiverWords())
 	switch {
+	case f.Outcome == checklist.Fail && f.Waived():
+		result.Type, result.Message = "waived", waiver+"; it fails: "+result.Message
+		c.Skipped = result
 	case f.Outcome == checklist.Fail && f.Severity != checklist.Advice:
 		result.Type, result.Text = string(f.Severity), junitDetail(f)
 		c.Failure = result
@@ -141,6 +148,9 @@ func brokenProbe(r Report, f checklist.Finding) bool {
 func junitDetail(f checklist.Finding) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n", f.Question)
+	if text := f.WaiverWords(); text != "" {
+		fmt.Fprintf(&b, "%s\n", oneLine(text))
+	}
 	for _, e := range f.Evidence {
 		if e.Seq == 0 {
 			fmt.Fprintf(&b, "%s\n", oneLine(e.Text))

@@ -75,6 +75,12 @@ func (r Report) mdHead() string {
 	fmt.Fprintf(&b, "## lockaudit: %s · %s\n\n**%s**\n\n", letter, mdText(s.Name), mdText(sentence(r.Headline)))
 	fmt.Fprintf(&b, "- %s lock, lease %s, for %s\n", mdText(s.Backend), checklist.Duration(s.TTL), mdText(s.Purpose))
 	fmt.Fprintf(&b, "- %s\n", mdText(r.Grade.Coverage()))
+	if text := r.waivedWords(); text != "" {
+		fmt.Fprintf(&b, "- %s\n", mdText(text))
+	}
+	if text := ownerWords(s.Owner); text != "" {
+		fmt.Fprintf(&b, "- owner: %s\n", mdText(text))
+	}
 	if r.Grade.Letter == "" {
 		fmt.Fprintf(&b, "- no letter: %s\n", why(r))
 	}
@@ -98,6 +104,9 @@ func mdTable(findings []checklist.Finding) string {
 		if f.Outcome == checklist.Fail {
 			word = "**" + strings.ToUpper(word) + "**"
 		}
+		if f.Waived() {
+			word += ", waived"
+		}
 		fmt.Fprintf(&b, "| %s %s | %s | %s | %s |\n", sign, word, mdText(f.Question), f.Severity, trialsOf(f))
 	}
 	return b.String()
@@ -110,7 +119,13 @@ func mdDetail(r Report, f checklist.Finding) string {
 	if f.Harm {
 		harm = ", harm seen"
 	}
+	if f.Waived() {
+		harm += ", waived"
+	}
 	fmt.Fprintf(&b, "<details><summary>%s %s: <code>%s</code> (%s%s)</summary>\n\n", sign, word, mdHTML(f.Item), f.Severity, harm)
+	if text := f.WaiverWords(); text != "" {
+		fmt.Fprintf(&b, "**Waiver.** %s\n\n", mdText(sentence(text)))
+	}
 	fix := f.Fix
 	if in := incident(r, f); in != nil {
 		fmt.Fprintf(&b, "**Symptom.** %s\n\n**Root cause.** %s\n\n**Diagnosis.** %s\n\n**Resolution.** %s\n\n",
@@ -159,6 +174,9 @@ func mdList(title string, findings []checklist.Finding, in func(checklist.Findin
 		if in(f) {
 			n++
 			fmt.Fprintf(&b, "- %s: %s%s\n", mdCode(f.Item), mdText(strings.TrimPrefix(f.Summary, "not tested: ")), trialWords(f))
+			if text := f.WaiverWords(); text != "" {
+				fmt.Fprintf(&b, "  - %s\n", mdText(text))
+			}
 		}
 	}
 	if n == 0 {

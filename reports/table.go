@@ -34,7 +34,11 @@ func (p *page) table(findings []checklist.Finding) error {
 	)
 	t.Header("result", "question", "severity", "trials")
 	for _, f := range findings {
-		question := strings.Join(Wrap(f.Question, p.width-besidesQuestion), "\n")
+		question := f.Question
+		if f.Waived() {
+			question += " (waived)"
+		}
+		question = strings.Join(Wrap(question, p.width-besidesQuestion), "\n")
 		if err := t.Append(p.paint.outcome(f.Outcome), question, string(f.Severity), trialsOf(f)); err != nil {
 			return err
 		}

@@ -108,6 +108,12 @@ func (p *page) head(r Report) {
 	if r.Grade.Letter == "" {
 		about[2] = "no letter: " + why(r) + "; " + about[2]
 	}
+	if text := r.waivedWords(); text != "" {
+		about = append(about, text)
+	}
+	if text := ownerWords(s.Owner); text != "" {
+		about = append(about, "owner: "+text)
+	}
 	if text := believed(r.Belief); text != "" {
 		about = append(about, text)
 	}

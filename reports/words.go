@@ -2,6 +2,7 @@ package reports
 
 import (
 	"fmt"
+	"strings"
 	"unicode"
 	"unicode/utf8"
 
@@ -80,4 +81,27 @@ func (r Report) seedWords() string {
 		return ""
 	}
 	return fmt.Sprintf(", seed %d", r.Run.Seed)
+}
+
+// ownerWords says who answers for a lock, or "".
+func ownerWords(o record.Owner) string {
+	switch {
+	case o.Team == "":
+		return o.Contact
+	case o.Contact == "":
+		return o.Team
+	}
+	return o.Team + " (" + o.Contact + ")"
+}
+
+// waivedWords says what is waived, and what a wanted letter is compared with; or "".
+func (r Report) waivedWords() string {
+	if len(r.Grade.Waived) == 0 {
+		return ""
+	}
+	text := "waived, and counted like any other: " + strings.Join(r.Grade.Waived, ", ")
+	if r.Grade.Unwaived != "" {
+		text += "; --fail-under compares with " + r.Grade.Unwaived + ", the letter of the rest"
+	}
+	return text
 }

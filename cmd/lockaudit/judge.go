@@ -24,7 +24,7 @@ func (f *printFlags) bind(cmd *cobra.Command) {
 }
 
 func (f *printFlags) bindThresholds(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.failUnder, "fail-under", "", "exit 1 if the grade is below this letter (A, B, C, D)")
+	cmd.Flags().StringVar(&f.failUnder, "fail-under", "", "exit 1 if the grade, without what is waived, is below this letter (A, B, C, D)")
 	cmd.Flags().StringVar(&f.minCoverage, "min-coverage", "", "exit 2 if less was tested: critical, all, or a number of items")
 }
 

@@ -32,7 +32,8 @@ const (
 
 const exitHelp = `Exit status:
   0   no failure, and the wanted grade and coverage reached
-  1   at least one item fails, or the grade is below --fail-under
+  1   at least one item fails that is not waived, or the grade without what is
+      waived is below --fail-under
   2   inconclusive: no failure, and not enough was shown
   3   the audit could not be carried out
   4   a fault may still be in effect on a node (outranks all others)

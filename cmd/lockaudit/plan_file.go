@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/lockaudit/lockaudit/checklist"
 	locks "github.com/lockaudit/lockaudit/locks/all"
 	"github.com/lockaudit/lockaudit/plan"
 	resources "github.com/lockaudit/lockaudit/resources/all"
@@ -19,6 +20,9 @@ func loadPlan(path string) (*plan.Plan, []byte, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := knownItems(path, p.Waivers); err != nil {
+		return nil, nil, err
+	}
 	if len(p.Clients.Exec) > 0 {
 		return p, data, nil
 	}
@@ -29,6 +33,25 @@ func loadPlan(path string) (*plan.Plan, []byte, error) {
 		return nil, nil, unknownKind(path, "resource.kind", r.Kind, resourceNames())
 	}
 	return p, data, nil
+}
+
+// knownItems: a waiver of an item that does not exist would cover nothing, unnoticed.
+func knownItems(path string, waivers []plan.Waiver) error {
+	var ids []string
+	for _, item := range checklist.Items() {
+		ids = append(ids, item.ID)
+	}
+	for _, w := range waivers {
+		if slices.Contains(ids, w.Item) {
+			continue
+		}
+		hint := "docs/checklist.md lists the items"
+		if near := plan.Nearest(w.Item, ids); near != "" {
+			hint = fmt.Sprintf("did you mean %q?", near)
+		}
+		return hinted{fmt.Errorf("read plan %s: waivers: unknown item %q", path, w.Item), hint}
+	}
+	return nil
 }
 
 func unknownKind(path, key, value string, known []string) error {
