@@ -47,6 +47,14 @@ func ReadStatFile(path string) (Stat, error) {
 	return parseStat(b)
 }
 
+// Comm reads a process's name alone, at a third of what ReadStat costs; ErrGone if there
+// is no such process.
+func Comm(pid int) (string, error) {
+	var buf [64]byte
+	b, err := readSmall("/proc/"+strconv.Itoa(pid)+"/comm", buf[:])
+	return string(bytes.TrimSuffix(b, []byte{'\n'})), err
+}
+
 // StatFile is /proc/PID/stat kept open: a look takes one system call instead of
 // three, and is always at this process, whoever gets the number after it.
 type StatFile struct{ fd int }
@@ -122,14 +130,14 @@ func readSmall(path string, buf []byte) ([]byte, error) {
 // readStart reads a proc file from its start, again if a signal interrupts it.
 func readStart(fd int, buf []byte) (int, error) {
 	for {
-		if n, err := unix.Pread(fd, buf, 0); err != unix.EINTR {
+		if n, err := unix.Pread(fd, buf, 0); !errors.Is(err, unix.EINTR) {
 			return n, err
 		}
 	}
 }
 
 func readError(path string, err error) error {
-	if err == unix.ENOENT || err == unix.ESRCH {
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) {
 		err = ErrGone
 	}
 	return fmt.Errorf("read %s: %w", path, err)

@@ -38,7 +38,8 @@ func defaultsComeBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		a := newHost(t)
-		a.in(func() error { return tap(x.queues) })
+		queues := &netlink.Tuntap{}
+		a.in(func() (err error) { queues, err = tap(x.queues); return err })
 		before := a.snapshot()
 		if !strings.Contains(before, x.want) {
 			t.Fatalf("there is no %s:\n%s", x.want, before)
@@ -63,15 +64,24 @@ func defaultsComeBack(t *testing.T) {
 		if now := a.snapshot(); now != before {
 			t.Errorf("after revert:\n%s\nbefore:\n%s", now, before)
 		}
+		closeQueues(queues)
 	}
 	changedDefault(t, sysctl)
 }
 
+// closeQueues closes the files of an interface's queues. A queue is there as long as its
+// file is open: without this the collector would end it at any time.
+func closeQueues(l *netlink.Tuntap) {
+	for _, f := range l.Fds {
+		_ = f.Close()
+	}
+}
+
 // tap makes an interface with queues in the namespace of this thread.
-func tap(queues int) error {
+func tap(queues int) (*netlink.Tuntap, error) {
 	n, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer n.Close()
 	l := &netlink.Tuntap{LinkAttrs: netlink.LinkAttrs{Name: "tap0"}, Mode: netlink.TUNTAP_MODE_TAP, Queues: queues}
@@ -81,12 +91,12 @@ func tap(queues int) error {
 		l.Flags = netlink.TUNTAP_DEFAULTS
 	}
 	if err := n.LinkAdd(l); err != nil {
-		return err
+		return nil, err
 	}
 	if err := address(n, "tap0", "10.98.0.1/24"); err != nil {
-		return err
+		return nil, err
 	}
-	return up(n, "tap0")
+	return l, up(n, "tap0")
 }
 
 // changedDefault: when the kernel's default itself is another by now, that one comes
@@ -96,7 +106,9 @@ func changedDefault(t *testing.T, sysctl string) {
 		t.Fatal(err)
 	}
 	a := newHost(t)
-	a.in(func() error { return tap(1) })
+	queue := &netlink.Tuntap{}
+	a.in(func() (err error) { queue, err = tap(1); return err })
+	defer closeQueues(queue)
 	f := degrade.New()
 	p, err := f.Prepare(testContext(t), a.spec(time.Minute, degrade.Params{Peers: []string{"10.98.0.2"}, Delay: time.Millisecond}))
 	if err != nil {

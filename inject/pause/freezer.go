@@ -52,7 +52,27 @@ func prepareFreezer(ctx context.Context, p Params, u *undo, plan *inject.Plan) e
 	if err := unix.Access(g.file("cgroup.freeze"), unix.W_OK); err != nil {
 		return fmt.Errorf("freeze cgroup %s: %w; kernel 5.2 or later and root are needed: %w", g.Path, err, inject.ErrUnsupported)
 	}
-	inside, seen, err := allStoppable(ctx, g, nil)
+	// One that is stopped already could not be told from one that this fault has stopped.
+	// Others in the cgroup may be: the freezer leaves them as they are.
+	root, err := visit(ctx, []int{t.PID}, false)
+	if err != nil {
+		return err
+	}
+	if len(root) == 0 || root[0].Process != t.Process {
+		return fmt.Errorf("process %d: %w", t.PID, inject.ErrGone)
+	}
+	protected, err := inject.NewProtected()
+	if err != nil {
+		return err
+	}
+	if err := stoppable(root[0], protected); err != nil {
+		return err
+	}
+	inside, err := g.mayFreeze(nil)
+	if err != nil {
+		return err
+	}
+	first, err := visit(ctx, inside[:min(len(inside), mostWords)], false)
 	if err != nil {
 		return err
 	}
@@ -61,34 +81,43 @@ func prepareFreezer(ctx context.Context, p Params, u *undo, plan *inject.Plan) e
 	if t.Container != "" {
 		what = "container " + t.Container
 	}
-	plan.Objects = append([]string{fmt.Sprintf("cgroup %s (%s): frozen by cgroup.freeze, and with it", g.Path, what)}, words(seen, "")...)
+	plan.Objects = append([]string{fmt.Sprintf("cgroup %s (%s): frozen by cgroup.freeze, and with it", g.Path, what)},
+		words(first, inside[min(len(inside), mostWords):], "")...)
 	return nil
 }
 
-// allStoppable refuses a cgroup that holds anything that must not be stopped. It
-// returns what is in it, in order, and those of them that were not checked before.
-func allStoppable(ctx context.Context, g group, before []int) (pids []int, seen []member, err error) {
+// mayFreeze refuses a cgroup that holds anything that must not be stopped, and returns
+// what is in it, in order. Those that a look before has found are not looked at again.
+//
+// Only names are read: one of a thousand members costs a third of its stat that way, and
+// kernel threads, which that would tell, are not frozen by the kernel (cgroup_freeze_task).
+func (g group) mayFreeze(before pidList) (pidList, error) {
 	protected, err := inject.NewProtected()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	if pids, err = g.processes(); err != nil {
-		return nil, nil, err
+	pids, err := g.processes()
+	if err != nil {
+		return nil, err
 	}
 	slices.Sort(pids)
-	seen, err = visit(ctx, slices.DeleteFunc(slices.Clone(pids), func(pid int) bool {
-		_, checked := slices.BinarySearch(before, pid)
-		return checked
-	}), false)
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, m := range seen {
-		if err := stoppable(m, protected); err != nil {
-			return nil, nil, fmt.Errorf("cgroup %s: %w", g.Path, err)
+	err = inject.Each(len(pids), func(i int) error {
+		if _, known := slices.BinarySearch(before, pids[i]); known {
+			return nil
 		}
+		comm, err := inject.Comm(pids[i])
+		if notThere(err) {
+			return nil
+		}
+		if err == nil {
+			err = protected.Refuse(pids[i], inject.Stat{Comm: comm})
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cgroup %s: %w", g.Path, err)
 	}
-	return pids, seen, nil
+	return pids, nil
 }
 
 // stop marks the cgroup as this plan's and freezes it.
@@ -110,7 +139,7 @@ func (f *frozen) stop(ctx context.Context) error {
 		return errors.Join(err, g.unmark()) // or Revert would thaw what is another's
 	}
 	// What came in since Prepare is looked at, too.
-	if _, _, err := allStoppable(ctx, g, f.undo.Inside); err != nil {
+	if _, err := g.mayFreeze(f.undo.Inside); err != nil {
 		return err
 	}
 	if err := g.write("cgroup.freeze", "1"); err != nil {

@@ -75,7 +75,7 @@ func refusedBecause(t *testing.T, err error, words string) {
 }
 
 func TestFreezerRefusals(t *testing.T) {
-	group, cmd, pids := startContainer(t)
+	group, cmd, _ := startContainer(t)
 	pid := cmd.Process.Pid
 	// A process of no unit or container.
 	_, outside := startTree(t)
@@ -97,16 +97,18 @@ func TestFreezerRefusals(t *testing.T) {
 		await(t, func() bool { return strings.Contains(groupState(group), "frozen=false") })
 	}
 
-	// Another process in it is stopped already, or must not be stopped.
-	if err := syscall.Kill(pids[2], syscall.SIGSTOP); err != nil {
+	// It is stopped already.
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	await(t, func() bool { s, _ := inject.ReadStat(pids[2]); return s.Stopped() })
+	await(t, func() bool { s, _ := inject.ReadStat(pid); return s.Stopped() })
 	_, err = prepareFreezer(t, pid)
-	refusedBecause(t, err, fmt.Sprintf("process %d (sh) is stopped already", pids[2]))
-	if err := syscall.Kill(pids[2], syscall.SIGCONT); err != nil {
+	refusedBecause(t, err, fmt.Sprintf("process %d (sh) is stopped already", pid))
+	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
+	await(t, func() bool { s, _ := inject.ReadStat(pid); return !s.Stopped() })
+	// Another process in it must not be stopped.
 	below := filepath.Join(group, "below")
 	if err := os.Mkdir(below, 0o755); err != nil {
 		t.Fatal(err)
@@ -188,6 +190,35 @@ func TestFreezerLeavesOthersFrozen(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(group, "cgroup.freeze"), []byte("0"), 0); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestFreezerLeavesOthersStopped: a process of the cgroup that somebody else has stopped is
+// stopped before, while and after it is frozen.
+func TestFreezerLeavesOthersStopped(t *testing.T) {
+	_, cmd, pids := startContainer(t)
+	if err := syscall.Kill(pids[2], syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	isStopped := func() bool { s, err := inject.ReadStat(pids[2]); return err == nil && s.State == 'T' }
+	await(t, isStopped)
+	p, err := prepareFreezer(t, cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := pause.New()
+	if e, err := f.Inject(context30(t), p); err != nil || e.Count != len(pids) {
+		t.Errorf("%+v, %v, want %d processes frozen", e, err, len(pids))
+	}
+	if _, err := f.Revert(context30(t), p); err != nil {
+		t.Error(err)
+	}
+	if !isStopped() {
+		t.Error("what others have stopped runs after the thaw")
+	}
+	if err := syscall.Kill(pids[2], syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	await(t, func() bool { return !isStopped() })
 }
 
 // TestFreezerTwoFaults: a cgroup belongs to one fault.

@@ -108,7 +108,7 @@ type undo struct {
 	// in it and may be stopped, in order.
 	Group  string         `json:"group,omitempty"`
 	Target inject.Process `json:"target,omitzero"`
-	Inside []int          `json:"inside,omitempty"`
+	Inside pidList        `json:"inside,omitempty"`
 }
 
 func decodeUndo(b []byte) (undo, error) {

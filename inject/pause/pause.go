@@ -116,7 +116,12 @@ func prepareTree(ctx context.Context, p Params, u *undo, plan *inject.Plan) erro
 		taken = append(taken, m)
 		u.Processes = append(u.Processes, m.Process)
 	}
-	plan.Objects = words(taken, act)
+	first := taken[:min(len(taken), mostWords)]
+	var rest pidList
+	for _, m := range taken[len(first):] {
+		rest = append(rest, m.PID)
+	}
+	plan.Objects = words(first, rest, act)
 	return nil
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 
 	"github.com/lockaudit/lockaudit/inject"
 )
@@ -36,18 +35,15 @@ func members(ctx context.Context, p Params, tree bool) ([]member, error) {
 // to agent to auditor, and into the journal, before anything is stopped.
 const mostWords = 20
 
-// words says what will be done to which processes.
-func words(of []member, act string) []string {
+// words says what will be done to which processes: one by one to the first, and of the
+// rest the pids.
+func words(first []member, rest pidList, act string) []string {
 	var out []string
-	for _, m := range of[:min(len(of), mostWords)] {
+	for _, m := range first {
 		out = append(out, fmt.Sprintf("process %d (%s) started at tick %d%s", m.PID, m.Comm, m.Process.StartTime, act))
 	}
-	if rest := of[len(out):]; len(rest) > 0 {
-		var pids []byte
-		for _, m := range rest {
-			pids = strconv.AppendInt(append(pids, ' '), int64(m.PID), 10)
-		}
-		out = append(out, fmt.Sprintf("and %d more processes%s:%s", len(rest), act, pids))
+	if len(rest) > 0 {
+		out = append(out, fmt.Sprintf("and %d more processes%s: %v", len(rest), act, rest))
 	}
 	return out
 }

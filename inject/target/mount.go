@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 
 	"github.com/lockaudit/lockaudit/inject"
 
@@ -18,9 +19,29 @@ type Mount struct {
 	Dir, Root string
 }
 
+// lastMount is what the last search has found.
+var lastMount atomic.Pointer[Mount]
+
 // CgroupMount finds cgroup v2, which is not at /sys/fs/cgroup where v1 is in use
-// too, among this process's mounts.
+// too, among this process's mounts. As long as it is there it is not searched again: a
+// node with containers has thousands of mounts.
 func CgroupMount() (Mount, error) {
+	if m := lastMount.Load(); m != nil && isCgroup2(m.Dir) {
+		return *m, nil
+	}
+	m, err := findMount()
+	if err == nil {
+		lastMount.Store(&m)
+	}
+	return m, err
+}
+
+func isCgroup2(dir string) bool {
+	var fs unix.Statfs_t
+	return unix.Statfs(dir, &fs) == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC
+}
+
+func findMount() (Mount, error) {
 	b, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return Mount{}, fmt.Errorf("find cgroup v2: %w", err)
@@ -34,8 +55,7 @@ func CgroupMount() (Mount, error) {
 		m := Mount{Dir: unescape(f[4]), Root: unescape(f[3])}
 		// Another mount may lie over it, and one made outside a cgroup namespace has
 		// a root that cannot be named inside.
-		var fs unix.Statfs_t
-		if strings.HasPrefix(m.Root, "/..") || unix.Statfs(m.Dir, &fs) != nil || fs.Type != unix.CGROUP2_SUPER_MAGIC {
+		if strings.HasPrefix(m.Root, "/..") || !isCgroup2(m.Dir) {
 			continue
 		}
 		return m, nil

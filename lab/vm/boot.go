@@ -41,6 +41,7 @@ type VM struct {
 	conn    *wire.Conn
 	control net.Conn
 	gone    chan struct{} // closed when qemu has ended
+	over    chan struct{} // closed when all who wait for the machine know; nil: it did not come up
 
 	mu       sync.Mutex
 	last     uint32
@@ -163,6 +164,7 @@ func (v *VM) greet(ctx context.Context) error {
 	case <-ctx.Done():
 		return v.why(fmt.Errorf("no word from its init: %w", ctx.Err()))
 	}
+	v.over = make(chan struct{})
 	go v.receive()
 	return v.openDoor()
 }
@@ -178,6 +180,9 @@ func (v *VM) stop() {
 	<-v.gone
 	if v.control != nil {
 		_ = v.control.Close()
+	}
+	if v.over != nil {
+		<-v.over
 	}
 }
 

@@ -113,6 +113,7 @@ func (v *VM) End(ctx context.Context, how wire.Ending) error {
 
 // receive hands out what the machine sends until it is gone.
 func (v *VM) receive() {
+	defer close(v.over)
 	var err error
 	for err == nil {
 		var f wire.Frame

@@ -111,7 +111,7 @@ func (c *sessions) take(ctx context.Context) (*pgx.Conn, error) {
 	case closed:
 		return nil, errClosed
 	case conn == nil:
-	case conn.IsClosed() || conn.PgConn().CheckConn() != nil:
+	case conn.IsClosed() || conn.Ping(ctx) != nil:
 		_ = hangUp(conn) // the server has gone from it already
 	default:
 		return conn, nil

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"regexp"
@@ -23,7 +24,10 @@ func (denials) DialHook(next redis.DialHook) redis.DialHook {
 
 func (denials) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		err := named(cmd, next(ctx, cmd))
+		err := next(ctx, cmd)
+		if own := named(cmd, err); own != nil {
+			err = own
+		}
 		if err != nil {
 			cmd.SetErr(err)
 		}
@@ -35,8 +39,8 @@ func (denials) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Process
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		err := next(ctx, cmds)
 		for _, cmd := range cmds {
-			if own := named(cmd, cmd.Err()); own != nil && own != cmd.Err() {
-				if err == cmd.Err() {
+			if own := named(cmd, cmd.Err()); own != nil {
+				if errors.Is(err, cmd.Err()) {
 					err = own
 				}
 				cmd.SetErr(own)
@@ -56,10 +60,15 @@ var (
 // readers are the commands for which the permission to read a key is enough.
 var readers = []string{"get", "getrange", "hscan", "pttl", "type", "exists"}
 
+// named says which permission was missing; nil if it was not for want of one.
 func named(cmd redis.Cmder, err error) error {
+	if err == nil {
+		return nil
+	}
 	// EXECABORT carries what EXEC itself was refused for.
-	if err == nil || !redis.HasErrorPrefix(err, "NOPERM") && !(redis.HasErrorPrefix(err, "EXECABORT") && strings.Contains(err.Error(), "NOPERM")) {
-		return err
+	aborted := redis.HasErrorPrefix(err, "EXECABORT") && strings.Contains(err.Error(), "NOPERM")
+	if !aborted && !redis.HasErrorPrefix(err, "NOPERM") {
+		return nil
 	}
 	if m := deniedCommand.FindStringSubmatch(err.Error()); m != nil {
 		return &locks.Denied{Needs: "+" + strings.ToLower(m[1]), Err: err}
@@ -67,7 +76,7 @@ func named(cmd redis.Cmder, err error) error {
 	if deniedKey.MatchString(err.Error()) {
 		return &locks.Denied{Needs: keyPermission(cmd), Err: err}
 	}
-	return err
+	return nil
 }
 
 // keyPermission of a command; the keys of a script come behind their number.

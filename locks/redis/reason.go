@@ -26,7 +26,8 @@ var (
 func reason(ctx context.Context, config *redis.Options, err error) error {
 	var answered redis.Error
 	var netErr net.Error
-	if errors.As(err, &answered) || !errors.Is(err, io.EOF) && !errors.Is(err, context.DeadlineExceeded) && !(errors.As(err, &netErr) && netErr.Timeout()) {
+	silent := errors.Is(err, io.EOF) || errors.Is(err, context.DeadlineExceeded) || errors.As(err, &netErr) && netErr.Timeout()
+	if errors.As(err, &answered) || !silent {
 		return nil // it said why
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reasonLimit)
