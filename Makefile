@@ -24,8 +24,9 @@ demo: build
 
 # What the tests need and Go does not bring: a Redis, PostgreSQL's programs (the cluster
 # that the package starts is left alone), a browser that looks at the reports, what reads
-# the printed ones, and a systemd whose units are disturbed.
-deps:
+# the printed ones, a systemd whose units are disturbed, and what the examples in other
+# languages run on.
+deps: node-deps
 	@for p in redis-server chromium strace; do command -v $$p >/dev/null || missing="$$missing $$p"; done; \
 	command -v pdftotext >/dev/null || missing="$$missing poppler-utils"; \
 	test -x /lib/systemd/systemd || missing="$$missing systemd"; \
@@ -36,8 +37,24 @@ deps:
 	  test "$$(id -u)" = 0 || { echo "make: missing; run: sudo apt-get install$$missing" >&2; exit 1; }; \
 	  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing fonts-dejavu-core; }
 
+# Each example in Go is a module of its own, as a user has it who copies its folder.
+GO_EXAMPLES = $(dir $(wildcard examples/*/go.mod examples/*/*/go.mod))
+
+# The examples in Node: npm installs exactly what their package-lock.json names.
+NODE_EXAMPLES = $(dir $(wildcard examples/*/package.json examples/*/*/package.json))
+.PHONY: node-deps
+node-deps:
+	@for p in npm node; do command -v $$p >/dev/null || missing="npm nodejs"; done; \
+	test -x /usr/bin/python3 || missing="$$missing python3"; \
+	test -z "$$missing" || { \
+	  test "$$(id -u)" = 0 || { echo "make: missing; run: sudo apt-get install $$missing" >&2; exit 1; }; \
+	  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing; }
+	@for d in $(NODE_EXAMPLES); do \
+	  test $$d/node_modules/.package-lock.json -nt $$d/package-lock.json || (cd $$d && npm ci --no-audit --no-fund --loglevel=error && touch node_modules/.package-lock.json) || exit 1; done
+
 test: deps
 	$(GO) vet ./...
+	for m in $(GO_EXAMPLES); do (cd $$m && $(GO) vet ./...) || exit 1; done
 	GOARCH=arm64 $(GO) vet ./agent/... ./inject/... ./cmd/lockaudit-agent
 	$(GO) test -timeout 20m ./...
 

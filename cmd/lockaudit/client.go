@@ -31,7 +31,8 @@ With --metrics-listen and --log it tells of its failures to acquire as an
 application should: the counter lock_acquire_total by outcome, and a line each. With
 --tell granted it tells of its successes alone, as applications do whose failures
 nobody sees: what such a client hides is what the audit should find.`,
-		Example:   `  echo '{"id":1,"op":"init","version":1,"lock":{"backend":"redis","endpoints":["127.0.0.1:6379"],"key":"k","ttl":10000000000}}' | lockaudit client redis`,
+		Example: `  lockaudit client check redis://127.0.0.1:6379 -- python3 client.py   a client of your own
+  echo '{"id":1,"op":"init","version":1,"lock":{"backend":"redis","endpoints":["127.0.0.1:6379"],"key":"k","ttl":10000000000}}' | lockaudit client redis`,
 		Args:      exactly(1, "BACKEND"),
 		ValidArgs: names,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -61,5 +62,6 @@ nobody sees: what such a client hides is what the audit should find.`,
 	cmd.Flags().StringVar(&o.listen, "metrics-listen", "", "serve Prometheus metrics of the acquires on this address, from the first one on")
 	cmd.Flags().StringVar(&o.log, "log", "", "append a line to this file for every acquire that fails")
 	cmd.Flags().StringVar(&o.tell, "tell", tellAll, "which acquires it tells of: all, or granted (those that succeed)")
+	cmd.AddCommand(clientCheckCommand())
 	return cmd
 }
