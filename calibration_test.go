@@ -94,7 +94,8 @@ func leaseVerdict(run record.Run) string {
 		}
 	}
 	need := longest["measure-pauses"] + longest["measure-network"]
-	const lease, budget = 2000 * time.Millisecond, 1333 * time.Millisecond
+	lease := run.Manifest.Subject.TTL
+	budget := lease * 2 / 3
 	switch {
 	case need >= lease:
 		return "fail"

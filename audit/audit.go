@@ -22,8 +22,6 @@ var (
 	ErrUnsafe = errors.New("refused for safety")
 	// ErrUnreachable: a node's agent or the lock service could not be reached.
 	ErrUnreachable = errors.New("not reachable")
-	// ErrNoClient: a lock client did not start, or not as far as being ready.
-	ErrNoClient = errors.New("lock client is not ready")
 	// ErrInterrupted: the audit was stopped on request; the record up to then is kept.
 	ErrInterrupted = errors.New("interrupted")
 )

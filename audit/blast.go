@@ -53,6 +53,13 @@ func (b *blast) met(node string, addresses []string) {
 	b.addrs[node] = addresses
 }
 
+// ordered reports whether any fault was ordered so far.
+func (b *blast) ordered() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.last > 0
+}
+
 // inspected notes which lock servers were down before any fault.
 func (b *blast) inspected(f facts.Deployment) {
 	b.mu.Lock()

@@ -136,7 +136,7 @@ func (s *stage) start(ctx context.Context, conn *agent.Conn, name string) (*proc
 		Name: fmt.Sprintf("%s-%d", name, s.started), Argv: s.plan.ClientCommand(),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNoClient, err)
+		return nil, fmt.Errorf("%w: %w", probes.ErrNoClient, err)
 	}
 	p := &process{
 		node: s.nodeOf(name), agent: conn, proc: proc, blast: s.blast,
@@ -154,7 +154,7 @@ func (s *stage) start(ctx context.Context, conn *agent.Conn, name string) (*proc
 		Op: clients.OpInit, Version: clients.Version, Node: p.node, Lock: &target, Resource: resource,
 	})
 	if reply.Type != history.OK || reply.Answer == nil {
-		err := fmt.Errorf("%w on node %s: %s", ErrNoClient, p.node, p.explain(reply))
+		err := fmt.Errorf("%w on node %s: %s", probes.ErrNoClient, p.node, p.explain(reply))
 		return nil, errors.Join(err, p.end(ctx))
 	}
 	for _, c := range reply.Answer.Capabilities {
@@ -188,18 +188,21 @@ func (s *stage) healthy(ctx context.Context) error {
 	again := time.NewTicker(startLimit / 50)
 	defer again.Stop()
 	for {
-		observer, _, err := s.Client(ctx, "observer")
-		if err != nil {
-			return err
-		}
-		if !observer.Can("observe") {
+		observer, _, sick := s.Client(ctx, "observer")
+		switch {
+		case errors.Is(sick, probes.ErrNoClient) && s.blast.ordered():
+			// The service may not have found its place again after the last fault.
+		case sick != nil:
+			return sick
+		case !observer.Can("observe"):
 			return nil
+		default:
+			reply := s.look(ctx, observer)
+			if reply.Type == history.OK {
+				return nil
+			}
+			sick = fmt.Errorf("lock service %w: %s %s", ErrUnreachable, reply.Code, reply.Err)
 		}
-		reply := s.look(ctx, observer)
-		if reply.Type == history.OK {
-			return nil
-		}
-		sick := fmt.Errorf("lock service %w: %s %s", ErrUnreachable, reply.Code, reply.Err)
 		select {
 		case <-ctx.Done():
 			return sick

@@ -17,7 +17,7 @@ const maxRepeats = 2
 
 // hopeless: the next probe could only fail in the same way.
 func hopeless(err error) bool {
-	for _, reason := range []error{ErrUnreachable, ErrNoClient, probes.ErrTTL, probes.ErrRecord, agent.ErrJournal, agent.ErrLog, agent.ErrHalted} {
+	for _, reason := range []error{ErrUnreachable, probes.ErrNoClient, probes.ErrTTL, probes.ErrRecord, agent.ErrJournal, agent.ErrLog, agent.ErrHalted} {
 		if errors.Is(err, reason) {
 			return true
 		}

@@ -94,6 +94,9 @@ Why some cells are as they are:
 - **no_double_grant on postgres-lease**: its clock is stepped past the end of A's lease, and B is granted it. Fencing keeps the data right all the same.
 - **lost_reply_retry_safe on postgres-lease**: a lease is taken anew only when it is over, also by its own holder.
 - **postgres-advisory**: there is no lease that could run out (lease_fits_pauses does not arise), so that a paused holder keeps the lock, and one whose machine has fallen silent keeps it until TCP gives up, two hours by default (recovers_after_crash). What needs the end of a lease is empty.
+- **no_double_grant and tokens_increasing on redis-sentinel**: the old master, on the smaller side of a partition, goes on granting, and the one that is promoted on the other grants too, with the same number. A master that is killed and started again at once, before a Sentinel counts it as down, comes back empty, and its replicas copy that.
+- **consensus_backed on redis-sentinel**: the Sentinels agree on who is master, by a quorum; what the master knew is not part of what they agree on. When the master was cut off or killed the lock had mostly reached a replica, and was kept: that is luck, and no promise.
+- **fencing_enforced and partitions_tested on redis-sentinel**: its plan leaves the five steps and the holder's cut out, which redis-single has; a lease that outlasts a failover makes them long.
 - **recovers_after_crash and notices_loss on split-store**: B never waits for A's lease, because it asks another store; neither question can be asked there.
 `)
 	return b.String()

@@ -1,11 +1,9 @@
 package lab
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -48,24 +46,24 @@ func newProber(l Lab, from *os.File) (*prober, error) {
 	return p, nil
 }
 
-// check returns nil if the server on node n does its work.
-func (p *prober) check(ctx context.Context, l Lab, n Node) error {
+// check returns nil if the server does its work.
+func (p *prober) check(ctx context.Context, l Lab, s server) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	var err error
-	switch {
-	case n.Role == RoleResource:
-		err = p.get(ctx, "http://"+n.IP+":8080/healthz")
-	case l.Backend == Postgres:
-		err = p.login(ctx, n)
-	case l.Backend == Redis:
-		err = p.ping(ctx, l.endpoint(n))
+	switch s.kind {
+	case kindLedger:
+		err = p.get(ctx, "http://"+s.node.IP+":8080/healthz")
+	case kindPostgres:
+		err = p.login(ctx, s.node)
+	case kindRedis, kindSentinel:
+		err = p.redis(ctx, l, s)
 	default:
 		// etcd answers 200 only if a linearizable read works on this member.
-		err = p.get(ctx, l.endpoint(n)+"/health")
+		err = p.get(ctx, l.endpoint(s.node)+"/health")
 	}
 	if err != nil {
-		return fmt.Errorf("check %s: %w", n.Name, err)
+		return fmt.Errorf("check %s: %w", s.name, err)
 	}
 	return nil
 }
@@ -84,29 +82,6 @@ func (p *prober) get(ctx context.Context, url string) error {
 	if resp.StatusCode != http.StatusOK {
 		body, _ := io.ReadAll(io.LimitReader(resp.Body, 200))
 		return fmt.Errorf("%s: %s", resp.Status, strings.TrimSpace(string(body)))
-	}
-	return nil
-}
-
-func (p *prober) ping(ctx context.Context, address string) error {
-	conn, err := p.dial(ctx, "tcp", address)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = conn.Close() }()
-	deadline, _ := ctx.Deadline()
-	if err := conn.SetDeadline(deadline); err != nil {
-		return err
-	}
-	if _, err := io.WriteString(conn, "PING\r\n"); err != nil {
-		return err
-	}
-	answer, err := bufio.NewReader(conn).ReadString('\n')
-	if err != nil {
-		return err
-	}
-	if answer != "+PONG\r\n" {
-		return errors.New(strings.TrimSpace(answer))
 	}
 	return nil
 }

@@ -54,9 +54,10 @@ type keeper struct {
 	net     network
 	prober  *prober
 	log     *os.File
+	servers []server
 
 	mu       sync.Mutex
-	children map[string]*child // servers, by node
+	children map[string]*child // servers, by name
 }
 
 // Run builds the lab, says so to up, and runs programs on its nodes until ctx

@@ -54,6 +54,11 @@ type Lab struct {
 	Ledger ledger.Variant
 	// Lock is the kind of lock where the backend has several.
 	Lock string
+	// TTL of the lock, if it is not the usual one.
+	TTL string
+	// Sentinel: one of the servers is the master, the others replicate from it, and
+	// beside each runs a Sentinel, which clients ask for the master.
+	Sentinel bool
 	// Split: the servers know nothing of each other and all answer to one virtual
 	// address, each to one of the clients.
 	Split bool
@@ -114,6 +119,11 @@ func All() []Lab {
 		{
 			Name: "postgres-advisory", Backend: Postgres, Lock: advisoryLock, Servers: 1, Extra: true, Ledger: ledger.None, Letter: "F", Exit: 1,
 			Teaches: "1 PostgreSQL with its defaults, session advisory lock: no token, and a silent holder blocks for two hours",
+		},
+		{
+			// A failover takes seconds, and whether it forgets a lock shows within the lease.
+			Name: "redis-sentinel", Backend: Redis, Sentinel: true, Servers: 3, TTL: "20s", Extra: true, Ledger: ledger.Idempotent, Letter: "F", Exit: 1,
+			Teaches: "1 Redis, 2 replicas, 3 Sentinels, fenced by a counter in the same Redis: a partition grants twice, with one number",
 		},
 	}
 }
@@ -205,7 +215,7 @@ func (l Lab) Endpoints() []string {
 func (l Lab) port() int {
 	switch l.Backend {
 	case Redis:
-		return 6379
+		return redisPort
 	case Postgres:
 		return postgresPort
 	}
@@ -214,6 +224,8 @@ func (l Lab) port() int {
 
 func (l Lab) endpoint(n Node) string {
 	switch {
+	case l.Sentinel:
+		return fmt.Sprintf("%s:%d", n.IP, sentinelPort)
 	case l.Backend == Redis || l.Backend == Postgres:
 		return fmt.Sprintf("%s:%d", n.IP, l.port())
 	case l.TLS:

@@ -36,7 +36,10 @@ func (l Lab) planText(via []string, restart map[string][]string) string {
 	line("  backend: %s", l.Backend)
 	line("  endpoints: [%s]", quoted(l.Endpoints()))
 	line("  key: %s", Key)
-	line("  ttl: %s", TTL)
+	line("  ttl: %s", l.ttl())
+	if l.Sentinel {
+		line("  options: {sentinel: %s, fencing_counter: true}   # the endpoints are the Sentinels", masterName)
+	}
 	if l.Backend == Postgres {
 		line("  username: %s", postgresUser)
 		line("  password: %s        # of nothing but this lab", postgresPassword)
@@ -93,6 +96,14 @@ func (l Lab) planText(via []string, restart map[string][]string) string {
 	return b.String()
 }
 
+// ttl of the lab's lock.
+func (l Lab) ttl() string {
+	if l.TTL != "" {
+		return l.TTL
+	}
+	return TTL
+}
+
 // whyRestart says why the plan has to name the command.
 func (l Lab) whyRestart() string {
 	if l.Backend == Postgres {
@@ -145,6 +156,11 @@ func (l Lab) probes() (list []string, why string) {
 			"inspect-deployment", "measure-network", "measure-pauses", "contend", "token-battery", "crash-holder",
 			"pause-holder-past-ttl", "lose-node",
 		}, "nothing that waits for the end of a lease, beyond those that show that there is none"
+	case l.Sentinel:
+		return []string{
+			"inspect-deployment", "measure-network", "measure-pauses", "contend", "token-battery", "replay-operation",
+			"double-execution", "isolate-lock-leader", "crash-lock-primary", "restart-lock-server",
+		}, "about failover and restart; redis-single has the rest"
 	case l.Split:
 		return allBut(delayWrite, loseReply), "all but two that redis-single and etcd-unfenced show"
 	case l.Backend == Redis:
@@ -198,7 +214,7 @@ func via(locklab string, p place) []string {
 func (l Lab) restarts(locklab, program string) map[string][]string {
 	out := map[string][]string{}
 	for _, s := range l.servers(locklab, program) {
-		if s.node.Role == RoleLock && l.Backend != Etcd {
+		if s.kind != kindSentinel && s.node.Role == RoleLock && l.Backend != Etcd {
 			out[s.node.Name] = s.argv
 		}
 	}

@@ -14,16 +14,31 @@ import (
 func (k *keeper) startServers(ctx context.Context, program string, step func(string)) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	servers := k.lab.servers(k.locklab, program)
-	for _, s := range servers {
-		step("start " + s.node.Name)
+	k.servers = k.lab.servers(k.locklab, program)
+	if err := writeConfigs(k.servers); err != nil {
+		return err
+	}
+	var started []server
+	for i, s := range k.servers {
+		if s.late {
+			if err := k.awaitAll(ctx, started, step); err != nil {
+				return err
+			}
+			started = nil
+		}
+		step("start " + s.name)
 		if err := k.startServer(s); err != nil {
 			return err
 		}
+		started = k.servers[i-len(started) : i+1]
 	}
+	return k.awaitAll(ctx, started, step)
+}
+
+func (k *keeper) awaitAll(ctx context.Context, servers []server, step func(string)) error {
 	for _, s := range servers {
-		step("wait for " + s.node.Name)
-		if err := k.await(ctx, s.node); err != nil {
+		step("wait for " + s.name)
+		if err := k.await(ctx, s); err != nil {
 			return err
 		}
 	}
@@ -31,7 +46,7 @@ func (k *keeper) startServers(ctx context.Context, program string, step func(str
 }
 
 func (k *keeper) startServer(s server) error {
-	cmd, out, err := k.command(s.node.Name, s.argv)
+	cmd, out, err := k.command(s.name, s.argv)
 	if err != nil {
 		return err
 	}
@@ -41,28 +56,28 @@ func (k *keeper) startServer(s server) error {
 		return err
 	}
 	k.mu.Lock()
-	k.children[s.node.Name] = c
+	k.children[s.name] = c
 	k.mu.Unlock()
 	go func() {
 		<-c.done
-		k.note("%s %s", s.node.Name, c.ending())
+		k.note("%s %s", s.name, c.ending())
 	}()
 	return nil
 }
 
-// await returns once the node's server does its work, or with what is wrong.
-func (k *keeper) await(ctx context.Context, n Node) error {
+// await returns once the server does its work, or with what is wrong.
+func (k *keeper) await(ctx context.Context, s server) error {
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	for {
-		err := k.check(ctx, n)
+		err := k.check(ctx, s)
 		if err == nil || errors.Is(err, errEnded) {
 			return err
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("wait for %s: %w: %w", n.Name, ctx.Err(), err)
+			return fmt.Errorf("wait for %s: %w: %w", s.name, ctx.Err(), err)
 		}
 	}
 }
@@ -70,14 +85,14 @@ func (k *keeper) await(ctx context.Context, n Node) error {
 // errEnded: a server's process is gone.
 var errEnded = errors.New("server ended")
 
-func (k *keeper) check(ctx context.Context, n Node) error {
+func (k *keeper) check(ctx context.Context, s server) error {
 	k.mu.Lock()
-	c := k.children[n.Name]
+	c := k.children[s.name]
 	k.mu.Unlock()
-	err := k.prober.check(ctx, k.lab, n)
+	err := k.prober.check(ctx, k.lab, s)
 	// A server that an audit has killed, and started again, does its work.
 	if err != nil && !c.running() {
-		return fmt.Errorf("check %s: %w: %s%s", n.Name, errEnded, c.ending(), k.lastWords(n.Name))
+		return fmt.Errorf("check %s: %w: %s%s", s.name, errEnded, c.ending(), k.lastWords(s.name))
 	}
 	return err
 }
@@ -85,10 +100,8 @@ func (k *keeper) check(ctx context.Context, n Node) error {
 // health returns nil if every server of the lab does its work.
 func (k *keeper) health(ctx context.Context) error {
 	var errs []error
-	for _, n := range k.lab.Nodes() {
-		if n.Role != RoleClient {
-			errs = append(errs, k.check(ctx, n))
-		}
+	for _, s := range k.servers {
+		errs = append(errs, k.check(ctx, s))
 	}
 	return errors.Join(errs...)
 }

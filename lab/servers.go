@@ -18,52 +18,77 @@ const (
 	tlsDir   = inside + "/locklab/tls"
 )
 
-// server is one process that a lab consists of, named after its node.
+// server is one process that a lab consists of.
 type server struct {
+	// name is its node's, unless it is the second one there.
+	name string
 	node Node
+	kind string
 	argv []string
+	// config is what has to be in its configuration file, which it rewrites itself.
+	config string
+	// late: it is started once all before it do their work.
+	late bool
 }
 
-// servers lists what runs in the lab; locklab and program are paths.
+// Kinds of server.
+const (
+	kindEtcd     = "etcd"
+	kindRedis    = "redis"
+	kindSentinel = "sentinel"
+	kindPostgres = "postgres"
+	kindLedger   = "ledger"
+)
+
+// servers lists what runs in the lab, in the order in which it is started; locklab and
+// program are paths.
 func (l Lab) servers(locklab, program string) []server {
 	var list []server
 	for _, n := range l.withRole(RoleLock) {
-		data := filepath.Join(dataDir, n.Name)
-		if l.Backend == Postgres {
-			list = append(list, server{n, []string{
-				locklab, "serve", "postgres", "--program", program, "--ip", n.IP, "--data", data,
-			}})
-			continue
-		}
-		if l.Backend == Redis {
-			// The defaults of Debian's package, apart from systemd's part:
-			// snapshots now and then, no append-only file, no password.
-			argv := []string{
-				program, "--port", "6379", "--protected-mode", "no", "--appendonly", "no", "--dir", data,
-				"--bind", n.IP, "127.0.0.1",
-			}
-			if n.Virtual != "" {
-				argv = append(argv, n.Virtual)
-			}
-			list = append(list, server{n, argv})
-			continue
-		}
-		argv := []string{
-			locklab, "serve", "etcd", "--name", n.Name, "--ip", n.IP,
-			"--data", data, "--cluster", l.cluster(),
-		}
-		if l.TLS {
-			argv = append(argv, "--tls", tlsDir)
-		}
-		list = append(list, server{n, argv})
+		list = append(list, l.lockServer(n, locklab, program))
+	}
+	if l.Sentinel {
+		list = append(list, l.sentinels(program)...)
 	}
 	for _, n := range l.withRole(RoleResource) {
-		list = append(list, server{n, []string{
+		list = append(list, server{name: n.Name, node: n, kind: kindLedger, argv: []string{
 			locklab, "serve", "ledger", "--listen", n.IP + ":8080",
 			"--data", filepath.Join(dataDir, n.Name), "--variant", string(l.Ledger),
 		}})
 	}
 	return list
+}
+
+// lockServer is the lock service's part on a node.
+func (l Lab) lockServer(n Node, locklab, program string) server {
+	data := filepath.Join(dataDir, n.Name)
+	switch {
+	case l.Backend == Postgres:
+		return server{name: n.Name, node: n, kind: kindPostgres, argv: []string{
+			locklab, "serve", "postgres", "--program", program, "--ip", n.IP, "--data", data,
+		}}
+	case l.Sentinel:
+		return l.replicated(n, program)
+	case l.Backend == Redis:
+		// The defaults of Debian's package, apart from systemd's part:
+		// snapshots now and then, no append-only file, no password.
+		argv := []string{
+			program, "--port", fmt.Sprint(redisPort), "--protected-mode", "no", "--appendonly", "no", "--dir", data,
+			"--bind", n.IP, "127.0.0.1",
+		}
+		if n.Virtual != "" {
+			argv = append(argv, n.Virtual)
+		}
+		return server{name: n.Name, node: n, kind: kindRedis, argv: argv}
+	}
+	argv := []string{
+		locklab, "serve", "etcd", "--name", n.Name, "--ip", n.IP,
+		"--data", data, "--cluster", l.cluster(),
+	}
+	if l.TLS {
+		argv = append(argv, "--tls", tlsDir)
+	}
+	return server{name: n.Name, node: n, kind: kindEtcd, argv: argv}
 }
 
 // cluster names all etcd members, as --initial-cluster does.

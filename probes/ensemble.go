@@ -49,6 +49,12 @@ func (t *Trial) ensemble(ctx context.Context) (members []member, leads bool, vot
 	if found == nil {
 		return members, false, 0, nil
 	}
+	t.sick = nil
+	for _, m := range found.Members {
+		if m.Err != "" {
+			t.sick = append(t.sick, m.Endpoint)
+		}
+	}
 	if i := leader(members, *found); i >= 0 {
 		first := members[i]
 		members = append([]member{first}, slices.Delete(members, i, i+1)...)
@@ -76,21 +82,29 @@ func (t *Trial) inspect(ctx context.Context) (*facts.Deployment, error) {
 	return reply.Answer.Facts, nil
 }
 
+// leading are the words of the services for the one server that grants.
+var leading = []string{"leader", "master", "primary"}
+
 // leader is the index of the member that says it leads; -1 if none of them does,
-// or if its endpoint cannot be matched to a node's address.
+// or if its endpoint cannot be matched to a node's address. Two that say so, as after a
+// failover that one of them has not heard of, are none.
 func leader(members []member, d facts.Deployment) int {
+	found := -1
 	for _, m := range d.Members {
-		if m.Role != "leader" {
+		if !slices.Contains(leading, m.Role) {
 			continue
 		}
 		host := hostOf(m.Endpoint)
 		for i, have := range members {
 			if slices.Contains(have.addrs, host) || have.node == host {
-				return i
+				if found >= 0 && found != i {
+					return -1
+				}
+				found = i
 			}
 		}
 	}
-	return -1
+	return found
 }
 
 // hostOf takes the host out of host:port and scheme://host:port.

@@ -104,10 +104,10 @@ func (t *Trial) cutOff(ctx context.Context, cuts *cuts, members []member) error 
 // afterFailover starts observer and B anew, connected to the servers that are
 // left, and waits until one of these leads.
 func (t *Trial) afterFailover(ctx context.Context, members []member) (observer, b *party, err error) {
-	if observer, err = t.restart(ctx, "observer"); err != nil {
+	if observer, err = t.restartCutOff(ctx, "observer"); err != nil {
 		return nil, nil, err
 	}
-	if b, err = t.restart(ctx, "b"); err != nil {
+	if b, err = t.restartCutOff(ctx, "b"); err != nil {
 		return nil, nil, err
 	}
 	return observer, b, t.anotherLeader(ctx, observer, members)

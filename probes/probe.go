@@ -23,6 +23,8 @@ var (
 	// come about: a machine that stood still, an answer that never came. It is worth
 	// repeating.
 	ErrPremise = errors.New("premise not met")
+	// ErrNoClient: a lock client did not start, or not as far as being ready.
+	ErrNoClient = errors.New("lock client is not ready")
 	// ErrRecord: an event could not be recorded. What is not recorded must not be
 	// done, so the audit is over.
 	ErrRecord = errors.New("the record cannot be kept")
@@ -205,6 +207,8 @@ type Trial struct {
 	Progress func(step string, until time.Time)
 
 	parties []*party
+	// sick are the servers that did not answer before the trial did anything to them.
+	sick []string
 
 	mu     sync.Mutex
 	broken error // the first event that could not be recorded

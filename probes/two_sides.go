@@ -47,13 +47,35 @@ func (t *Trial) takeSides(ctx context.Context, c *cuts, members []member, s shap
 	if err := c.deafen(ctx, deaf, sidesLimit(t.Params)); err != nil {
 		return nil, nil, err
 	}
-	if a, err = t.restart(ctx, "a"); err != nil {
+	if a, err = t.restartCutOff(ctx, "a"); err != nil {
 		return nil, nil, err
 	}
-	if b, err = t.restart(ctx, "b"); err != nil {
+	if b, err = t.restartCutOff(ctx, "b"); err != nil {
 		return nil, nil, err
 	}
 	return a, b, nil
+}
+
+// restartCutOff is restart while servers are cut off or down. A client may be unable to
+// start there until the service has failed over, so that it is given the time for that.
+// One that never starts says something about this trial and nothing about the next probe:
+// it is no reason to end the audit.
+func (t *Trial) restartCutOff(ctx context.Context, name string) (p *party, err error) {
+	t.Progress("starting client "+name, time.Now().Add(workLimit))
+	started, ended := poll(ctx, time.Now().Add(workLimit), func() (bool, error) {
+		p, err = t.restart(ctx, name)
+		if err != nil && !errors.Is(err, ErrNoClient) {
+			return false, err
+		}
+		return err == nil, nil
+	})
+	switch {
+	case ended != nil:
+		return nil, ended
+	case !started:
+		return nil, fmt.Errorf("client %s does not start within %s while servers are cut off: %w: %v", name, workLimit, errOutcome, err)
+	}
+	return p, nil
 }
 
 // part puts the shape itself into effect, between the servers.
@@ -152,15 +174,17 @@ func (c *cuts) parted(a, b *party) error {
 // to come back. The observer is started anew: its own connections that were cut come
 // back when their next retransmission is due, which says nothing about the service.
 func (t *Trial) servesAgain(ctx context.Context) error {
-	observer, err := t.restart(ctx, "observer")
+	observer, err := t.restartCutOff(ctx, "observer")
 	if err != nil {
 		return err
 	}
 	if err := observer.untilServing(ctx, 2*max(1, len(t.Stage.LockNodes()))); err != nil {
 		return err
 	}
-	_, _, err = observer.look(ctx, true) // the record shows when that was
-	return err
+	if _, _, err := observer.look(ctx, true); err != nil { // the record shows when that was
+		return err
+	}
+	return t.everyServer(ctx)
 }
 
 // untilServing waits until the lock service answers this party that many times in a

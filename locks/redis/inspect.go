@@ -2,9 +2,11 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -29,31 +31,57 @@ func (Driver) Inspect(ctx context.Context, t locks.Target) (facts.Deployment, er
 	if err != nil {
 		return facts.Deployment{}, err
 	}
-	rdb, err := connect(ctx, t, o)
-	if err != nil {
-		return facts.Deployment{}, err
-	}
-	defer rdb.Close()
 	d := facts.Deployment{
 		Backend:       "redis",
-		TLS:           yes(rdb.Options().TLSConfig != nil),
 		WallClock:     yes(true), // a key's expiry is an absolute time of the server
 		OrderedTokens: yes(counter != nil),
 		MinTTL:        time.Millisecond, // PX
 	}
-	m := facts.Member{Endpoint: t.Endpoints[0]}
 	if o.Sentinel != "" {
-		m.Endpoint = sentinels(ctx, t, o, &d)
+		if t, err = throughSentinels(ctx, t, o, &d); err != nil {
+			return facts.Deployment{}, err
+		}
 	}
+	rdb, err := connect(ctx, t, options{})
+	if err != nil && o.Sentinel == "" {
+		return facts.Deployment{}, err
+	}
+	m := facts.Member{Endpoint: t.Endpoints[0]}
+	if err != nil { // in the middle of a failover: the master is gone, the Sentinels are not
+		m.Err = err.Error()
+		d.Members = append([]facts.Member{m}, d.Members...)
+		unknown(&d, "the master", err)
+		return d, nil
+	}
+	defer rdb.Close()
+	d.TLS = yes(rdb.Options().TLSConfig != nil)
 	info(ctx, rdb, &m, &d)
 	clock(ctx, rdb, &m, &d)
 	d.Members = append([]facts.Member{m}, d.Members...)
 	config(ctx, rdb, &d)
-	if o.Sentinel != "" {
-		t = single(t, m.Endpoint)
-	}
 	d.Auth = auth(ctx, t, &d)
 	return d, nil
+}
+
+// throughSentinels is the target with the master for its only endpoint.
+func throughSentinels(ctx context.Context, t locks.Target, o options, d *facts.Deployment) (locks.Target, error) {
+	master := sentinels(ctx, t, o, d)
+	if master == "" {
+		why := errors.New("none is named")
+		if n := len(d.Unknown); n > 0 {
+			why = errors.New(d.Unknown[n-1])
+		}
+		return t, fmt.Errorf("ask the Sentinels for the master %s: %w", o.Sentinel, why)
+	}
+	return single(t, likeEndpoint(t, master)), nil
+}
+
+// likeEndpoint gives an address the scheme of the target's.
+func likeEndpoint(t locks.Target, address string) string {
+	if scheme, _, ok := strings.Cut(t.Endpoints[0], "://"); ok {
+		return scheme + "://" + address
+	}
+	return address
 }
 
 func yes(b bool) *bool { return &b }

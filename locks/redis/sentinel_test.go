@@ -167,3 +167,46 @@ func TestNoQuorumIsRead(t *testing.T) {
 		t.Errorf("%+v, %v", d, err)
 	}
 }
+
+// TestQuorumsThatAreNone: one Sentinel under two names is one, and says so.
+func TestQuorumsThatAreNone(t *testing.T) {
+	t.Parallel()
+	master := servers.StartRedis(t)
+	s := servers.StartSentinel(t, master.Endpoint, 1)
+	_, port, err := net.SplitHostPort(s.Endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := servers.StartSentinel(t, master.Endpoint, 1)
+	d, err := redis.Driver{}.Inspect(t.Context(), locks.Target{
+		Endpoints: []string{s.Endpoint, "localhost:" + port, other.Endpoint}, Options: json.RawMessage(`{"sentinel": "mymaster"}`),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := setting(d, "one Sentinel with several endpoints"); got != s.Endpoint+", localhost:"+port {
+		t.Errorf("one Sentinel: %q, %+v", got, d.Settings)
+	}
+	if got := setting(d, "Sentinels on one machine"); !strings.Contains(got, s.Endpoint) || !strings.Contains(got, other.Endpoint) {
+		t.Errorf("one machine: %q", got)
+	}
+}
+
+// TestNewestConfigurationCounts: a Sentinel that has not heard of a failover names the
+// old master; the other one was agreed on later.
+func TestNewestConfigurationCounts(t *testing.T) {
+	t.Parallel()
+	old, promoted := servers.StartRedis(t), servers.StartRedis(t)
+	late := servers.StartSentinel(t, old.Endpoint, 1)
+	aware := servers.StartSentinel(t, promoted.Endpoint, 1, "sentinel config-epoch mymaster 7")
+	for _, order := range [][]string{{late.Endpoint, aware.Endpoint}, {aware.Endpoint, late.Endpoint}} {
+		d, err := redis.Driver{}.Inspect(t.Context(), locks.Target{Endpoints: order, Options: json.RawMessage(`{"sentinel": "mymaster"}`)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		last := d.Members[len(d.Members)-1]
+		if d.Members[0].Endpoint != promoted.Endpoint || last.Endpoint != late.Endpoint || last.Err != "its master is "+old.Endpoint {
+			t.Errorf("asked %v: %+v", order, d.Members)
+		}
+	}
+}

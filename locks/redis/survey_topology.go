@@ -61,17 +61,9 @@ func (l *look) primaryOf(ctx context.Context, replica *redis.Client, fields map[
 		return fmt.Errorf("read topology of %s: INFO: %w", address, err)
 	}
 	l.note("%s is a replica; the plan names its primary %s", l.target.Endpoints[0], address)
-	l.found.Endpoints = []string{l.named(address)}
+	l.found.Endpoints = []string{likeEndpoint(l.target, address)}
 	l.replicas(fields)
 	return nil
-}
-
-// named gives an address the scheme of the target's.
-func (l *look) named(address string) string {
-	if scheme, _, ok := strings.Cut(l.target.Endpoints[0], "://"); ok {
-		return scheme + "://" + address
-	}
-	return address
 }
 
 // replicas are in INFO as slave0:ip=10.0.0.2,port=6379,state=online,…
@@ -172,11 +164,15 @@ func readInfo(ctx context.Context, rdb *redis.Client) (map[string]string, error)
 	if err != nil {
 		return nil, err
 	}
+	return infoFields(text), nil
+}
+
+func infoFields(text string) map[string]string {
 	fields := map[string]string{}
 	for line := range strings.Lines(text) {
 		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
 			fields[name] = value
 		}
 	}
-	return fields, nil
+	return fields
 }
