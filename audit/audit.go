@@ -22,6 +22,8 @@ var (
 	ErrUnsafe = errors.New("refused for safety")
 	// ErrUnreachable: a node's agent or the lock service could not be reached.
 	ErrUnreachable = errors.New("not reachable")
+	// ErrOwnClient is probes.ErrNoClient of a program that the plan names.
+	ErrOwnClient = fmt.Errorf("%w, the plan's own", probes.ErrNoClient)
 	// ErrInterrupted: the audit was stopped on request; the record up to then is kept.
 	ErrInterrupted = errors.New("interrupted")
 )
@@ -235,7 +237,7 @@ func manifest(p *plan.Plan, o Options, s Schedule) record.Manifest {
 	m := record.Manifest{Tool: o.Tool, Seed: s.Params.Seed, Subject: record.Subject{
 		Name: p.Name, Backend: p.Lock.Backend, Key: p.Lock.Key,
 		TTL: p.Lock.TTL, Purpose: string(p.Lock.Purpose), Plan: o.PlanPath, Passive: passive(s),
-		Signals: p.Signals.Any(), Takeover: p.Lock.Takeover, BuiltinClient: len(p.Clients.Exec) == 0,
+		Signals: p.Signals.Any(), Takeover: p.Lock.Takeover, BuiltinClient: !p.Clients.Own(),
 	}}
 	m.Subject.Owner = record.Owner(p.Owner)
 	for _, w := range p.Waivers {

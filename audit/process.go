@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -25,6 +26,8 @@ type process struct {
 	proc  *agent.Proc
 	conn  *clients.Conn
 	caps  []string
+	// keep puts what the client has logged into the record.
+	keep func(log []byte) error
 }
 
 func (p *process) Conn() *clients.Conn { return p.conn }
@@ -72,39 +75,68 @@ func (p *process) Resume(ctx context.Context, faultID string) (history.Fault, er
 func (p *process) Kill(ctx context.Context) error { return p.proc.Kill(ctx) }
 
 // end closes the client's stdin, which asks it to leave, and kills it if it does
-// not: a hold of the audit's own key then ends with its lease.
+// not: a hold of the audit's own key then ends with its lease. Its log is kept.
 func (p *process) end(ctx context.Context) error {
 	_ = p.conn.Close() // it only ends what the process will see as the end of its input
 	select {
 	case <-p.proc.Done():
-		return nil
+		return p.keepLog()
 	case <-time.After(2 * time.Second):
 	case <-ctx.Done():
 	}
 	if err := p.proc.Kill(ctx); err != nil {
-		return fmt.Errorf("end client on node %s: %w", p.node, err)
+		return errors.Join(fmt.Errorf("end client on node %s: %w", p.node, err), p.keepLog())
 	}
-	return nil
+	return p.keepLog()
 }
 
-// explain says why a client did not answer init, in its own words where it has
-// any: its log's last line, if it ended.
+func (p *process) keepLog() error {
+	log, err := io.ReadAll(p.proc.Stderr())
+	if err != nil || len(log) == 0 {
+		return err
+	}
+	return p.keep(log)
+}
+
+// explain says why a client did not answer init, in its own words where it has any.
 func (p *process) explain(reply clients.Reply) string {
 	why := string(reply.Code)
 	if reply.Err != "" {
 		why = reply.Err
 	}
 	if err := p.conn.Err(); err != nil {
-		why = err.Error()
+		return err.Error()
 	}
-	select { // what it logged last comes with its end
-	case <-p.proc.Done():
-	case <-time.After(time.Second):
+	return why + logged(p.proc)
+}
+
+// lastWords is a client's output, of which the end says how the client has ended, and
+// what it had to say about that: its log's last line.
+type lastWords struct{ *agent.Proc }
+
+// lastWordsLimit bounds the wait for what comes after the end of the output.
+const lastWordsLimit = time.Second
+
+func (l lastWords) Read(b []byte) (int, error) {
+	n, err := l.Stdout().Read(b)
+	if !errors.Is(err, io.EOF) {
+		return n, err
 	}
-	log, err := io.ReadAll(p.proc.Stderr())
+	how := "client ended its output and runs on"
+	select {
+	case <-l.Done():
+		how = "client ended, " + l.Exit()
+	case <-time.After(lastWordsLimit):
+	}
+	return n, clients.Ended(how + logged(l.Proc))
+}
+
+// logged is the last line of a client's log, for the end of an error message.
+func logged(p *agent.Proc) string {
+	log, err := io.ReadAll(p.Stderr())
 	if err != nil || len(bytes.TrimSpace(log)) == 0 {
-		return why
+		return ""
 	}
 	lines := strings.Split(strings.TrimSpace(string(log)), "\n")
-	return fmt.Sprintf("%s; its log ends with: %s", why, lines[len(lines)-1])
+	return "; its log ends with: " + strings.TrimSpace(lines[len(lines)-1])
 }

@@ -133,14 +133,15 @@ func (s *stage) start(ctx context.Context, conn *agent.Conn, name string) (*proc
 	defer cancel()
 	s.started++ // a name is used once: the next client of this name is another process
 	proc, err := conn.Start(startCtx, agent.ProcSpec{
-		Name: fmt.Sprintf("%s-%d", name, s.started), Argv: s.plan.ClientCommand(),
+		Name: fmt.Sprintf("%s-%d", name, s.started), Argv: s.plan.ClientCommand(s.nodeOf(name), name), Env: s.plan.ClientEnv(),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", probes.ErrNoClient, err)
+		return nil, fmt.Errorf("%w: %w", s.noClient(), err)
 	}
 	p := &process{
 		node: s.nodeOf(name), agent: conn, proc: proc, blast: s.blast,
-		conn: clients.NewConn(proc.Stdin(), proc.Stdout(), s.w.Now),
+		conn: clients.NewConn(proc.Stdin(), lastWords{proc}, s.w.Now),
+		keep: func(log []byte) error { return s.w.ClientLog(proc.Name, []byte(s.plan.RedactText(string(log)))) },
 	}
 	target, err := s.plan.LockTarget(s.schedule.Params.Key)
 	if err != nil {
@@ -154,14 +155,24 @@ func (s *stage) start(ctx context.Context, conn *agent.Conn, name string) (*proc
 		Op: clients.OpInit, Version: clients.Version, Node: p.node, Lock: &target, Resource: resource,
 	})
 	if reply.Type != history.OK || reply.Answer == nil {
-		err := fmt.Errorf("%w on node %s: %s", probes.ErrNoClient, p.node, p.explain(reply))
+		err := fmt.Errorf("%w on node %s: %s", s.noClient(), p.node, s.plan.RedactText(p.explain(reply)))
 		return nil, errors.Join(err, p.end(ctx))
 	}
 	for _, c := range reply.Answer.Capabilities {
 		p.caps = append(p.caps, string(c))
 	}
-	s.caps = p.caps
+	if name != plan.Observer || s.caps == nil { // what the holders promise is what a judge must know
+		s.caps = p.caps
+	}
 	return p, nil
+}
+
+// noClient is the error of a lock client that is not ready, by whose program it is.
+func (s *stage) noClient() error {
+	if s.plan.Clients.Own() {
+		return ErrOwnClient
+	}
+	return probes.ErrNoClient
 }
 
 func (s *stage) capabilities() []string {
@@ -188,7 +199,7 @@ func (s *stage) healthy(ctx context.Context) error {
 	again := time.NewTicker(startLimit / 50)
 	defer again.Stop()
 	for {
-		observer, _, sick := s.Client(ctx, "observer")
+		observer, _, sick := s.Client(ctx, plan.Observer)
 		switch {
 		case errors.Is(sick, probes.ErrNoClient) && s.blast.ordered():
 			// The service may not have found its place again after the last fault.

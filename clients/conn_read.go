@@ -18,8 +18,11 @@ func (c *Conn) read(in *bufio.Reader) {
 		line, err := readLine(in)
 		now := c.now()
 		switch {
-		case errors.Is(err, io.EOF):
+		case err == io.EOF:
 			c.end(errExited)
+			return
+		case errors.Is(err, io.EOF):
+			c.end(err)
 			return
 		case errors.Is(err, errLineTooLong):
 			c.end(c.broken(number, line, err))
@@ -34,6 +37,14 @@ func (c *Conn) read(in *bufio.Reader) {
 		}
 	}
 }
+
+// Ended is the end of a client's output for a reader that knows more about it.
+type Ended string
+
+func (e Ended) Error() string { return string(e) }
+
+// Is says that it is an end, and no failure to read.
+func (e Ended) Is(target error) bool { return target == io.EOF }
 
 func (c *Conn) broken(number int, line []byte, why error) error {
 	return fmt.Errorf("line %d is not a client-protocol message: %s (%w)", number, quote(line), why)

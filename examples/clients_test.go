@@ -20,7 +20,11 @@ func TestMain(m *testing.M) {
 	if servers.Child() {
 		return
 	}
-	os.Exit(m.Run())
+	status := m.Run()
+	if dir, _ := bin(); dir != "" {
+		_ = os.RemoveAll(dir)
+	}
+	os.Exit(status)
 }
 
 // python is the system's: what the first one on the PATH belongs to may be another user's.

@@ -98,6 +98,12 @@ func (p *Plan) fill() error {
 			return err
 		}
 	}
+	for name, value := range p.Clients.Env {
+		if err := expand(&value); err != nil {
+			return err
+		}
+		p.Clients.Env[name] = value
+	}
 	for key, value := range p.Lock.Options {
 		if s, ok := value.(string); ok && isSecret(key) {
 			if err := expand(&s); err != nil {

@@ -76,13 +76,6 @@ type Resource struct {
 	Options     map[string]any `yaml:"options,omitempty"`
 }
 
-// Clients says which program takes the lock in the probes: the built-in client
-// of the backend, or one that speaks the client protocol.
-type Clients struct {
-	Builtin *bool    `yaml:"builtin,omitempty"`
-	Exec    []string `yaml:"exec,omitempty"`
-}
-
 // Node is a machine, VM, container or network namespace with an agent.
 type Node struct {
 	Name  string `yaml:"name"`
@@ -98,6 +91,8 @@ type Node struct {
 	// Restart is the command that starts it again; without it systemd does, or the
 	// agent as the server was started before.
 	Restart []string `yaml:"restart,omitempty"`
+	// Client is the lock client's command on this node, where it is not clients.exec.
+	Client []string `yaml:"client,omitempty"`
 }
 
 // Role says what lives on a node.

@@ -32,7 +32,7 @@ func TestParseFillsDefaults(t *testing.T) {
 	if p.Nodes[0].Agent[0] != "lockaudit-agent" {
 		t.Errorf("agent command = %v", p.Nodes[0].Agent)
 	}
-	if got := p.ClientCommand(); strings.Join(got, " ") != "lockaudit client etcd" {
+	if got := p.ClientCommand("app-a", "a"); strings.Join(got, " ") != "lockaudit client etcd" {
 		t.Errorf("client command = %v", got)
 	}
 }

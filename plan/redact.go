@@ -41,7 +41,22 @@ func redactNode(n *yaml.Node) {
 			}
 			continue
 		}
+		if n.Kind == yaml.MappingNode && i%2 == 1 && n.Content[i-1].Value == "env" {
+			redactEnv(child)
+		}
 		redactNode(child)
+	}
+}
+
+// redactEnv: of an environment, the values whose names say that they are secrets.
+func redactEnv(n *yaml.Node) {
+	if n.Kind != yaml.MappingNode {
+		return
+	}
+	for i := 1; i < len(n.Content); i += 2 {
+		if v := n.Content[i]; isSecretVar(n.Content[i-1].Value) && !envName.MatchString(v.Value) {
+			v.SetString(Redacted)
+		}
 	}
 }
 

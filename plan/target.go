@@ -43,11 +43,3 @@ func rawOptions(options map[string]any) (json.RawMessage, error) {
 	}
 	return json.Marshal(options)
 }
-
-// ClientCommand is the program that each lock client runs on its node.
-func (p *Plan) ClientCommand() []string {
-	if len(p.Clients.Exec) > 0 {
-		return p.Clients.Exec
-	}
-	return []string{"lockaudit", "client", p.Lock.Backend}
-}

@@ -40,6 +40,9 @@ func (p *Plan) validate() error {
 	if err := p.validateNodes(); err != nil {
 		return err
 	}
+	if err := p.validateClients(); err != nil {
+		return err
+	}
 	if err := p.validateHooks(); err != nil {
 		return err
 	}
@@ -103,17 +106,6 @@ func (r Resource) validate() error {
 		if u, err := url.Parse(r.URL); err != nil || u.Scheme == "" || u.Host == "" {
 			return &Error{Msg: fmt.Sprintf("resource.url %q is not a URL", r.URL), Hint: "for example http://ledger:8080/entries/{row}"}
 		}
-	}
-	return nil
-}
-
-func (c Clients) validate() error {
-	builtin := c.Builtin != nil && *c.Builtin
-	if builtin && len(c.Exec) > 0 {
-		return &Error{Msg: "clients names both builtin and exec", Hint: "choose one"}
-	}
-	if c.Builtin != nil && !*c.Builtin && len(c.Exec) == 0 {
-		return &Error{Msg: "clients names no program", Hint: "builtin: true, or exec: [node, client.js]"}
 	}
 	return nil
 }

@@ -17,7 +17,9 @@ const (
 	factsFile    = "facts.json"
 	historyDir   = "history"
 	agentsDir    = "agents"
+	clientsDir   = "clients"
 	lineExt      = ".jsonl"
+	logExt       = ".log"
 )
 
 // ErrName means that a probe, node or file name cannot be a file name.

@@ -7,6 +7,7 @@
 //	RUN/facts.json            what inspection found
 //	RUN/history/<probe>.jsonl one event a line
 //	RUN/agents/<node>.jsonl   orders to the agent on a node and its answers
+//	RUN/clients/<name>.log    the end of what a lock client wrote to stderr, secrets redacted
 //	RUN/findings.json         written by the judge, not part of the record
 package record
 

@@ -72,6 +72,8 @@ func recorded(name string) bool {
 		return true
 	case path.Dir(name) == historyDir, path.Dir(name) == agentsDir:
 		return strings.HasSuffix(name, lineExt)
+	case path.Dir(name) == clientsDir:
+		return strings.HasSuffix(name, logExt)
 	}
 	return false
 }

@@ -148,3 +148,20 @@ func (w *Writer) SetFacts(d facts.Deployment) error {
 	}
 	return replaceJSON(filepath.Join(w.dir, factsFile), d)
 }
+
+// ClientLog keeps what a lock client has logged. The caller has taken secrets out.
+func (w *Writer) ClientLog(name string, log []byte) error {
+	if err := checkName(name); err != nil {
+		return fmt.Errorf("keep client log: %w", err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.sealed {
+		return fmt.Errorf("keep client log: %w", ErrSealed)
+	}
+	dir := filepath.Join(w.dir, clientsDir)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("keep client log: %w", err)
+	}
+	return replace(filepath.Join(dir, name+logExt), log)
+}

@@ -71,6 +71,8 @@ func hintFor(err error) string {
 		return "a run is a folder that lockaudit audit has made, such as runs/2026-11-23T081201Z-billing"
 	case errors.Is(err, record.ErrNewerFormat):
 		return "it was made by a newer lockaudit: use that one"
+	case errors.Is(err, audit.ErrOwnClient):
+		return "lockaudit client check PLAN tries it on this machine; in an audit it runs on the node as nobody, in /, with PATH, HOME, LANG and clients.env alone: give whole paths, readable by everybody"
 	case errors.Is(err, probes.ErrNoClient):
 		return "check lock.endpoints, tls and the password as seen from that node, and that the client's program is on its PATH or beside the agent"
 	case errors.Is(err, audit.ErrUnreachable):

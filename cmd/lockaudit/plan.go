@@ -88,7 +88,7 @@ func printPlan(cmd *cobra.Command, p *plan.Plan, s audit.Schedule) {
 			fmt.Fprintf(out, "  %-10s %s\n", n.Name, strings.Join(append(append([]string{}, n.Via...), n.Agent...), " "))
 		}
 	}
-	fmt.Fprintf(out, "lock clients: %s\n", strings.Join(p.ClientCommand(), " "))
+	printClients(out, p, s)
 	for _, probe := range s.Probes {
 		fmt.Fprintf(out, "\n%s (%s)\n  %s\n", probe.Name, times(s.TrialsOf(probe)), probe.About)
 		for _, line := range probe.Explain(s.Params) {
@@ -96,6 +96,25 @@ func printPlan(cmd *cobra.Command, p *plan.Plan, s audit.Schedule) {
 		}
 	}
 	fmt.Fprintln(out, "\nThe canary names end in random characters that differ from run to run.")
+}
+
+// printClients says which program runs where.
+func printClients(out io.Writer, p *plan.Plan, s audit.Schedule) {
+	all := p.ClientCommand("", "a")
+	fmt.Fprintf(out, "lock clients: %s\n", strings.Join(all, " "))
+	for _, c := range []struct{ name, node string }{{"a", s.Params.NodeA}, {"b", s.Params.NodeB}, {plan.Observer, s.Params.NodeB}} {
+		if own := p.ClientCommand(c.node, c.name); !slices.Equal(own, all) {
+			fmt.Fprintf(out, "  %-10s %s\n", c.name+" on "+c.node, strings.Join(own, " "))
+		}
+	}
+	if env := p.ClientEnv(); len(env) > 0 {
+		var names []string
+		for _, e := range env {
+			name, _, _ := strings.Cut(e, "=")
+			names = append(names, name)
+		}
+		fmt.Fprintf(out, "  with %s besides PATH, HOME and LANG\n", strings.Join(names, ", "))
+	}
 }
 
 // printSafety prints the limits that the plan sets.

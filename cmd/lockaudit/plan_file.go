@@ -23,7 +23,7 @@ func loadPlan(path string) (*plan.Plan, []byte, error) {
 	if err := knownItems(path, p.Waivers); err != nil {
 		return nil, nil, err
 	}
-	if len(p.Clients.Exec) > 0 {
+	if p.Clients.Own() {
 		return p, data, nil
 	}
 	if !slices.Contains(backendNames(), p.Lock.Backend) {
