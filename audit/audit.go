@@ -32,6 +32,8 @@ var (
 type Options struct {
 	// RunsDir is where the run directory is made.
 	RunsDir string
+	// Group is the ID of the record of several locks of which this run is one, or "".
+	Group string
 	// PlanPath is recorded, so that reports can name a command that reproduces.
 	PlanPath string
 	// Tool is the version of lockaudit.
@@ -234,8 +236,8 @@ func Run(ctx context.Context, p *plan.Plan, planYAML []byte, o Options) (dir str
 }
 
 func manifest(p *plan.Plan, o Options, s Schedule) record.Manifest {
-	m := record.Manifest{Tool: o.Tool, Seed: s.Params.Seed, Subject: record.Subject{
-		Name: p.Name, Backend: p.Lock.Backend, Key: p.Lock.Key,
+	m := record.Manifest{Tool: o.Tool, Group: o.Group, Seed: s.Params.Seed, Subject: record.Subject{
+		Name: p.Name, File: p.File, Backend: p.Lock.Backend, Key: p.Lock.Key,
 		TTL: p.Lock.TTL, Purpose: string(p.Lock.Purpose), Plan: o.PlanPath, Passive: passive(s),
 		Signals: p.Signals.Any(), Takeover: p.Lock.Takeover, BuiltinClient: !p.Clients.Own(),
 	}}

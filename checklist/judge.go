@@ -113,7 +113,10 @@ func notTested(item Item, run record.Run) string {
 }
 
 func reproduce(m record.Manifest, probe string) string {
-	plan, seed := m.Subject.Plan, ""
+	plan, seed, lock := m.Subject.Plan, "", ""
+	if m.Subject.File != "" {
+		lock = " --lock " + m.Subject.Name
+	}
 	if probe == partServers && m.Seed != 0 {
 		seed = fmt.Sprintf(" --seed %d", m.Seed)
 	}
@@ -124,7 +127,7 @@ func reproduce(m record.Manifest, probe string) string {
 		plan = "'" + strings.ReplaceAll(plan, "'", `'\''`) + "'"
 	}
 	if probe == inspect {
-		return "lockaudit inspect " + plan
+		return "lockaudit inspect " + plan + lock
 	}
-	return "lockaudit audit " + plan + " --probes " + probe + seed
+	return "lockaudit audit " + plan + lock + " --probes " + probe + seed
 }

@@ -10,7 +10,7 @@ import (
 
 // The examples are plans, and plan.yaml has every key that a plan may have, as it says.
 func TestExamples(t *testing.T) {
-	for _, path := range []string{"../examples/plan.yaml", "../examples/vagrant.yaml"} {
+	for _, path := range []string{"../examples/plan.yaml", "../examples/vagrant.yaml", "../examples/locks.yaml"} {
 		if _, _, err := Load(path); err != nil {
 			t.Error(err)
 		}

@@ -44,7 +44,7 @@ func checkKeys(node *yaml.Node, t reflect.Type) error {
 func checkMapping(node *yaml.Node, t reflect.Type) error {
 	fields := map[string]reflect.Type{}
 	for field := range t.Fields() {
-		if name, _, _ := strings.Cut(field.Tag.Get("yaml"), ","); name != "" {
+		if name, _, _ := strings.Cut(field.Tag.Get("yaml"), ","); name != "" && name != "-" {
 			fields[name] = field.Type
 		}
 	}

@@ -15,41 +15,25 @@ import (
 // maxSize bounds a plan file; the largest sensible one is a few kilobytes.
 const maxSize = 1 << 20
 
-// Load reads and parses a plan file.
-func Load(path string) (*Plan, []byte, error) {
-	info, err := os.Stat(path)
+// Parse decodes a plan of one lock, fills in defaults, expands environment variables in
+// secrets and validates. Every mistake is an *Error.
+func Parse(data []byte) (*Plan, error) {
+	f, err := ParseFile(data)
 	if err != nil {
-		return nil, nil, fmt.Errorf("read plan: %w", err)
+		return nil, err
 	}
-	if info.Size() > maxSize {
-		return nil, nil, fmt.Errorf("read plan %s: %d bytes is too large for a plan file", path, info.Size())
+	if f.Several {
+		return nil, &Error{Msg: "the plan has several locks", Hint: "name one of them"}
 	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, nil, fmt.Errorf("read plan: %w", err)
-	}
-	p, err := Parse(data)
-	if err != nil {
-		return nil, nil, fmt.Errorf("read plan %s: %w", path, err)
-	}
-	return p, data, nil
+	return f.Locks[0], nil
 }
 
-// Parse decodes, fills in defaults, expands environment variables in secrets and
-// validates. Every mistake is an *Error.
-func Parse(data []byte) (*Plan, error) {
-	var doc yaml.Node
-	if err := yaml.Unmarshal(data, &doc); err != nil {
-		return nil, explain(err)
-	}
-	if len(doc.Content) == 0 {
-		return nil, &Error{Msg: "the plan is empty", Hint: "see examples/plan.yaml"}
-	}
-	if err := checkKeys(doc.Content[0], reflect.TypeFor[Plan]()); err != nil {
+func parse(root *yaml.Node) (*Plan, error) {
+	if err := checkKeys(root, reflect.TypeFor[Plan]()); err != nil {
 		return nil, err
 	}
 	var p Plan
-	if err := doc.Decode(&p); err != nil {
+	if err := root.Decode(&p); err != nil {
 		return nil, explain(err)
 	}
 	if err := p.fill(); err != nil {

@@ -14,6 +14,9 @@ import (
 // Plan is a parsed and validated plan file with its defaults filled in.
 type Plan struct {
 	Name string `yaml:"name"`
+	// File is the name of the plan file where that has several locks, of which this is
+	// one; "" where it has one.
+	File string `yaml:"-"`
 	// Owner is who answers for the lock.
 	Owner    Owner     `yaml:"owner,omitempty"`
 	Lock     Lock      `yaml:"lock"`

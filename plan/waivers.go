@@ -12,9 +12,6 @@ type Owner struct {
 	Contact string `yaml:"contact,omitempty"`
 }
 
-// IsZero reports that the plan names no owner.
-func (o Owner) IsZero() bool { return o == Owner{} }
-
 // Waiver accepts the failure of one item of the checklist, for a while: somebody by
 // name knows of it. It changes no verdict and no letter; see checklist.Finding.Waived.
 type Waiver struct {

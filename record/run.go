@@ -37,8 +37,10 @@ type Run struct {
 
 // Manifest says what ran and how it ended.
 type Manifest struct {
-	Format   int       `json:"format"`
-	ID       string    `json:"id"`
+	Format int    `json:"format"`
+	ID     string `json:"id"`
+	// Group is the ID of the record of several locks of which this run is one.
+	Group    string    `json:"group,omitempty"`
 	Tool     string    `json:"tool"` // version of lockaudit
 	Started  time.Time `json:"started"`
 	Finished time.Time `json:"finished,omitzero"`
@@ -91,6 +93,8 @@ type Subject struct {
 	Takeover time.Duration `json:"takeover,omitempty"`
 	// Capabilities that the lock client declared, once it was started.
 	Capabilities []string `json:"capabilities,omitempty"`
+	// File is the name of the plan file, where it has several locks of which this is one.
+	File string `json:"file,omitempty"`
 	// Plan is the path of the plan file as the user gave it, for reproducing commands.
 	Plan string `json:"plan,omitempty"`
 	// Passive: nothing was acquired, written or injected; such a run has no letter.

@@ -26,6 +26,14 @@ func DiffText(w io.Writer, d Diff, o TextOptions) error {
 		o.Width = defaultWidth
 	}
 	p := &page{width: min(max(o.Width, minWidth), maxWidth), paint: painter(o.Color)}
+	p.diff(d)
+	if _, err := io.WriteString(w, p.String()); err != nil {
+		return fmt.Errorf("write comparison: %w", err)
+	}
+	return nil
+}
+
+func (p *page) diff(d Diff) {
 	p.diffHead(d)
 	for _, part := range []struct {
 		change Change
@@ -40,10 +48,6 @@ func DiffText(w io.Writer, d Diff, o TextOptions) error {
 	}
 	p.line("")
 	p.lines("", d.conclusion(), p.paint.bold)
-	if _, err := io.WriteString(w, p.String()); err != nil {
-		return fmt.Errorf("write comparison: %w", err)
-	}
-	return nil
 }
 
 func (p *page) diffHead(d Diff) {

@@ -167,7 +167,7 @@ func TestJUnitMeansTheExitStatus(t *testing.T) {
 			t.Errorf("%s: %d errors", j.name, s.Errors)
 		}
 		cases := map[string]junitCase{}
-		for _, c := range s.Suite.Cases {
+		for _, c := range s.Suites[0].Cases {
 			cases[c.Name] = c
 		}
 		for _, f := range j.report.Findings {

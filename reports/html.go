@@ -23,11 +23,17 @@ const staleWord = "stale: "
 // HTML writes the report as one file that needs nothing else: no script, no network,
 // no font. It reads the timelines from the run that r was made of.
 func HTML(w io.Writer, r Report, run record.Run) error {
+	return writeHTML(w, "report.gohtml", newHTMLPage(r, run))
+}
+
+// writeHTML fills a template in.
+func writeHTML(w io.Writer, name string, page any) error {
 	style, err := files.ReadFile("html/style.css")
 	if err != nil {
 		return fmt.Errorf("write report: %w", err)
 	}
 	pages, err := template.New("report").Funcs(template.FuncMap{
+		"locks":      locksOf,
 		"duration":   checklist.Duration,
 		"exact":      swimlane.Duration,
 		"sentence":   sentence,
@@ -45,18 +51,18 @@ func HTML(w io.Writer, r Report, run record.Run) error {
 	}
 	// A report is whole or it is not written.
 	var out bytes.Buffer
-	if err := pages.ExecuteTemplate(&out, "report.gohtml", newHTMLPage(r, run)); err != nil {
+	if err := pages.ExecuteTemplate(&out, name, page); err != nil {
 		return fmt.Errorf("write report: %w", err)
 	}
 	// The template escapes what means something in HTML; control characters mean
 	// nothing there, but may to whoever prints the file to a terminal.
-	var page strings.Builder
+	var clean strings.Builder
 	for line := range strings.Lines(out.String()) {
 		if line = strings.TrimSpace(oneLine(line)); line != "" {
-			page.WriteString(line + "\n")
+			clean.WriteString(line + "\n")
 		}
 	}
-	if _, err := io.WriteString(w, page.String()); err != nil {
+	if _, err := io.WriteString(w, clean.String()); err != nil {
 		return fmt.Errorf("write report: %w", err)
 	}
 	return nil

@@ -14,13 +14,13 @@ import (
 // The part of the JUnit format that CI systems agree on.
 type (
 	junitSuites struct {
-		XMLName  xml.Name   `xml:"testsuites"`
-		Name     string     `xml:"name,attr"`
-		Tests    int        `xml:"tests,attr"`
-		Failures int        `xml:"failures,attr"`
-		Errors   int        `xml:"errors,attr"`
-		Skipped  int        `xml:"skipped,attr"`
-		Suite    junitSuite `xml:"testsuite"`
+		XMLName  xml.Name     `xml:"testsuites"`
+		Name     string       `xml:"name,attr"`
+		Tests    int          `xml:"tests,attr"`
+		Failures int          `xml:"failures,attr"`
+		Errors   int          `xml:"errors,attr"`
+		Skipped  int          `xml:"skipped,attr"`
+		Suites   []junitSuite `xml:"testsuite"`
 	}
 	junitSuite struct {
 		Name      string          `xml:"name,attr"`
@@ -59,9 +59,14 @@ type (
 // an item whose probe broke down is an error, and what was not shown is skipped,
 // never passed; so is a failure that is waived. A warning passes, with its words as output, as it does for the exit
 // status. A fault that may remain and a run that was cut off are errors of their own.
-func JUnit(w io.Writer, r Report) error {
+func JUnit(w io.Writer, r Report) error { return writeJUnit(w, []junitSuite{junitOf(r)}) }
+
+// junitTime is ISO 8601 without a zone, as the format wants it.
+const junitTime = "2006-01-02T15:04:05"
+
+func junitOf(r Report) junitSuite {
 	s := junitSuite{
-		Name: oneLine(r.Run.Subject.Name), Timestamp: r.Run.Started.UTC().Format("2006-01-02T15:04:05"),
+		Name: oneLine(r.Run.Subject.Name), Timestamp: r.Run.Started.UTC().Format(junitTime),
 		Property: []junitProperty{
 			{"grade", r.Grade.Letter}, {"coverage", r.Grade.Coverage()}, {"headline", oneLine(r.Headline)},
 			{"run", oneLine(r.Run.ID)}, {"lockaudit", oneLine(r.Run.Tool)},
@@ -89,18 +94,27 @@ func JUnit(w io.Writer, r Report) error {
 	for _, f := range r.Findings {
 		s.Cases = append(s.Cases, junitItem(r, f))
 	}
-	s.Tests = len(s.Cases)
-	for _, c := range s.Cases {
-		switch {
-		case c.Failure != nil:
-			s.Failures++
-		case c.Error != nil:
-			s.Errors++
-		case c.Skipped != nil:
-			s.Skipped++
+	return s
+}
+
+func writeJUnit(w io.Writer, suites []junitSuite) error {
+	all := junitSuites{Name: "lockaudit"}
+	for _, s := range suites {
+		s.Tests = len(s.Cases)
+		for _, c := range s.Cases {
+			switch {
+			case c.Failure != nil:
+				s.Failures++
+			case c.Error != nil:
+				s.Errors++
+			case c.Skipped != nil:
+				s.Skipped++
+			}
 		}
+		all.Tests, all.Failures = all.Tests+s.Tests, all.Failures+s.Failures
+		all.Errors, all.Skipped = all.Errors+s.Errors, all.Skipped+s.Skipped
+		all.Suites = append(all.Suites, s)
 	}
-	all := junitSuites{Name: "lockaudit", Tests: s.Tests, Failures: s.Failures, Errors: s.Errors, Skipped: s.Skipped, Suite: s}
 	data, err := xml.MarshalIndent(all, "", "  ")
 	if err == nil {
 		_, err = io.WriteString(w, xml.Header+string(data)+"\n")

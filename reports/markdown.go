@@ -63,16 +63,9 @@ func (m *markdown) String() string {
 
 func (r Report) mdHead() string {
 	var b strings.Builder
-	for _, left := range r.Residue {
-		fmt.Fprintf(&b, "> [!CAUTION]\n> **A fault may still be in effect** on node %s: %s. Remove it by hand now: %s\n\n",
-			mdText(left.Node), mdText(left.What), mdCode(left.Remove))
-	}
-	letter := r.Grade.Letter
-	if letter == "" {
-		letter = "no letter"
-	}
+	b.WriteString(mdResidue(r.Residue))
 	s := r.Run.Subject
-	fmt.Fprintf(&b, "## lockaudit: %s · %s\n\n**%s**\n\n", letter, mdText(s.Name), mdText(sentence(r.Headline)))
+	fmt.Fprintf(&b, "## lockaudit: %s · %s\n\n**%s**\n\n", letterOrNone(r.Grade.Letter), mdText(s.Name), mdText(sentence(r.Headline)))
 	fmt.Fprintf(&b, "- %s lock, lease %s, for %s\n", mdText(s.Backend), checklist.Duration(s.TTL), mdText(s.Purpose))
 	fmt.Fprintf(&b, "- %s\n", mdText(r.Grade.Coverage()))
 	if text := r.waivedWords(); text != "" {
@@ -92,6 +85,15 @@ func (r Report) mdHead() string {
 	}
 	if n := len(r.Damage); n > 0 {
 		fmt.Fprintf(&b, "- **the record is damaged** in %d place(s), listed at the end\n", n)
+	}
+	return b.String()
+}
+
+func mdResidue(residue []record.Residue) string {
+	var b strings.Builder
+	for _, left := range residue {
+		fmt.Fprintf(&b, "> [!CAUTION]\n> **A fault may still be in effect** on node %s: %s. Remove it by hand now: %s\n\n",
+			mdText(left.Node), mdText(left.What), mdCode(left.Remove))
 	}
 	return b.String()
 }

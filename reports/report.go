@@ -34,6 +34,7 @@ type Report struct {
 // Run identifies the run and what it audited.
 type Run struct {
 	ID       string         `json:"id"`
+	Group    string         `json:"group,omitempty"` // of which this run is one lock
 	Tool     string         `json:"tool"`
 	Started  time.Time      `json:"started"`
 	Finished *time.Time     `json:"finished,omitempty"`
@@ -61,7 +62,7 @@ func New(run record.Run, findings []checklist.Finding, grade checklist.Grade) Re
 	r := Report{
 		Format: Format,
 		Run: Run{
-			ID: m.ID, Tool: m.Tool, Started: m.Started, Status: m.Status, Err: m.Err, Subject: m.Subject, Seed: m.Seed,
+			ID: m.ID, Group: m.Group, Tool: m.Tool, Started: m.Started, Status: m.Status, Err: m.Err, Subject: m.Subject, Seed: m.Seed,
 		},
 		Grade: grade, Findings: orEmpty(findings), Probes: orEmpty(m.Probes),
 		Damage: orEmpty(run.Damage), Residue: orEmpty(m.Residue),

@@ -98,10 +98,6 @@ func (p *page) residue(r Report) {
 
 // head: the letter in a box, the result, and what was audited.
 func (p *page) head(r Report) {
-	letter := r.Grade.Letter
-	if letter == "" {
-		letter = "-"
-	}
 	s := r.Run.Subject
 	about := []string{fmt.Sprintf("%s (%s), lease %s, %s lock", s.Name, s.Backend, checklist.Duration(s.TTL), s.Purpose)}
 	about = append(about, r.Headline, r.Grade.Coverage())
@@ -126,6 +122,14 @@ func (p *page) head(r Report) {
 	}
 	if n := len(r.Damage); n > 0 {
 		about = append(about, fmt.Sprintf("the record is damaged in %d place(s), listed at the end", n))
+	}
+	p.box(r.Grade.Letter, about)
+}
+
+// box draws the letter beside what it is about, whose first two lines stand out.
+func (p *page) box(letter string, about []string) {
+	if letter == "" {
+		letter = "-"
 	}
 	box := []string{"┌───┐ ", "│ " + p.paint.letter(letter) + " │ ", "└───┘ "}
 	n := 0

@@ -14,6 +14,7 @@ import (
 // auditFlags are the flags of audit and inspect.
 type auditFlags struct {
 	runs   string
+	locks  []string
 	probes []string
 	trials int
 	seed   uint64
@@ -29,6 +30,9 @@ func auditCommand() *cobra.Command {
 stdout, everything else to stderr. The record is kept in a run directory, which
 lockaudit judge and lockaudit report read again at any time.
 
+The locks of a plan that has several are audited one after another, and the report
+puts them on one page; the exit status is the worst of theirs.
+
 ctrl-C at any moment reverts every fault, looks whether it is gone, and keeps
 the record up to then.
 
@@ -36,6 +40,7 @@ the record up to then.
 		Example: `  lockaudit audit plan.yaml
   lockaudit audit plan.yaml --probes pause-holder-past-ttl --trials 10
   lockaudit audit plan.yaml --probes partition-lock-servers --seed 7
+  lockaudit audit plan.yaml --lock billing
   lockaudit audit plan.yaml --fail-under B --min-coverage critical -f json > report.json`,
 		Args: exactly(1, "PLAN"),
 		RunE: func(cmd *cobra.Command, args []string) error { return runAudit(cmd, args[0], f, false) },
@@ -44,6 +49,7 @@ the record up to then.
 	cmd.Flags().StringSliceVar(&f.probes, "probes", nil, "probes to run, by name, as lockaudit plan lists them (default: the plan's)")
 	cmd.Flags().IntVar(&f.trials, "trials", 0, "how often each probe is repeated (default: the plan's)")
 	bindSeed(cmd, &f.seed)
+	bindLocks(cmd, &f.locks)
 	f.print.bind(cmd)
 	f.print.bindThresholds(cmd)
 	return cmd
@@ -71,6 +77,7 @@ Exit status:
 		RunE: func(cmd *cobra.Command, args []string) error { return runAudit(cmd, args[0], f, true) },
 	}
 	cmd.Flags().StringVar(&f.runs, "runs", "runs", "directory in which the run directory is made")
+	bindLocks(cmd, &f.locks)
 	f.print.bind(cmd)
 	return cmd
 }
@@ -82,15 +89,19 @@ func runAudit(cmd *cobra.Command, path string, f auditFlags, passive bool) error
 	if err := checkDraw(cmd, f.trials); err != nil {
 		return err
 	}
-	p, data, err := loadPlan(path)
+	file, err := loadPlan(path, f.locks...)
 	if err != nil {
 		return couldNotRun(err)
 	}
-	live := newProgress(cmd.ErrOrStderr())
-	dir, err := audit.Run(cmd.Context(), p, data, audit.Options{
+	o := audit.Options{
 		RunsDir: f.runs, PlanPath: path, Tool: version, Probes: f.probes, Trials: f.trials, Seed: f.seed, Passive: passive,
-		Progress: live.update,
-	})
+	}
+	if len(file.Locks) > 1 || file.Several && len(f.locks) == 0 {
+		return auditLocks(cmd, file, o, f.print)
+	}
+	live := newProgress(cmd.ErrOrStderr())
+	o.Progress = live.update
+	dir, err := audit.Run(cmd.Context(), file.Locks[0], file.Data, o)
 	live.stop()
 	if dir == "" {
 		return couldNotRun(err)

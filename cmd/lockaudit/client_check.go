@@ -18,6 +18,7 @@ import (
 
 // checkFlags are the flags of client check.
 type checkFlags struct {
+	locks  []string
 	ttl    time.Duration
 	prefix string
 	env    []string
@@ -56,6 +57,7 @@ Exit status:
 		RunE: func(cmd *cobra.Command, args []string) error { return runClientCheck(cmd, args[0], args[1:], f) },
 	}
 	flags := cmd.Flags()
+	bindLocks(cmd, &f.locks)
 	flags.DurationVar(&f.ttl, "ttl", 0, "lease that is asked for; the plan's, or 2s")
 	flags.StringVar(&f.prefix, "prefix", "/lockaudit-check", "what the keys begin with")
 	flags.StringArrayVar(&f.env, "env", nil, "NAME=VALUE for the client; repeatable")
@@ -110,7 +112,7 @@ func (f checkFlags) target(where string, o *check.Options) (locks.Target, error)
 		src.password(defaultPasswordVar)
 		t, t.TTL = src.target, 2*time.Second
 	} else {
-		p, _, err := loadPlan(where)
+		p, err := loadOne(where, f.locks)
 		if err != nil {
 			return t, couldNotRun(err)
 		}

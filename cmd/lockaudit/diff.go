@@ -1,9 +1,11 @@
 package main
 
 import (
+	"errors"
 	"io"
 
 	"github.com/lockaudit/lockaudit/checklist"
+	"github.com/lockaudit/lockaudit/record"
 	"github.com/lockaudit/lockaudit/reports"
 	"github.com/spf13/cobra"
 )
@@ -15,7 +17,7 @@ func diffCommand() *cobra.Command {
 		Short: "Compare two recorded runs: what got worse, what got better",
 		Long: `Judges both runs again and compares them item by item, the earlier run first.
 An item that has a verdict in only one of them is new or gone, which is neither
-better nor worse.
+better nor worse. The records of several locks are compared lock by lock.
 
 Exit status:
   0   nothing got worse
@@ -32,25 +34,14 @@ Exit status:
 			if err := checkColor(color); err != nil {
 				return err
 			}
-			var sides [2]judged
-			for i, dir := range args {
-				j, err := assemble(dir, checklist.Want{})
-				if err != nil {
-					return couldNotRun(err)
-				}
-				sides[i] = j
+			worse, print, err := compare(args[0], args[1], form, color)
+			if err == nil {
+				err = printTo(cmd.OutOrStdout(), output, print)
 			}
-			d := reports.Compare(sides[0].report, sides[1].report)
-			err := printTo(cmd.OutOrStdout(), output, func(w io.Writer) error {
-				if form == "json" {
-					return reports.DiffJSON(w, d)
-				}
-				return reports.DiffText(w, d, textOptions(w, color))
-			})
 			if err != nil {
 				return couldNotRun(err)
 			}
-			if d.Worse {
+			if worse {
 				return exit{status: exitFail}
 			}
 			return nil
@@ -60,6 +51,55 @@ Exit status:
 	cmd.Flags().StringVar(&color, "color", "auto", "auto, always or never")
 	cmd.Flags().StringVarP(&output, "output", "o", "", "file to write (default: stdout)")
 	return cmd
+}
+
+// compare compares two runs, or two records of several locks.
+func compare(old, now, form, color string) (worse bool, print func(io.Writer) error, err error) {
+	groups := 0
+	for _, dir := range []string{old, now} {
+		if _, err := record.LoadGroup(dir); !errors.Is(err, record.ErrNotGroup) {
+			groups++
+		}
+	}
+	switch groups {
+	case 1:
+		return false, nil, hinted{errors.New("compare runs: one is the record of several locks, and one is a run"), "compare with one of the folders in the record of several locks"}
+	case 2:
+		return compareLocks(old, now, form, color)
+	}
+	var sides [2]judged
+	for i, dir := range []string{old, now} {
+		if sides[i], err = assemble(dir, checklist.Want{}); err != nil {
+			return false, nil, err
+		}
+	}
+	d := reports.Compare(sides[0].report, sides[1].report)
+	return d.Worse, func(w io.Writer) error {
+		if form == "json" {
+			return reports.DiffJSON(w, d)
+		}
+		return reports.DiffText(w, d, textOptions(w, color))
+	}, nil
+}
+
+func compareLocks(old, now, form, color string) (worse bool, print func(io.Writer) error, err error) {
+	var sides [2]judgedLocks
+	for i, dir := range []string{old, now} {
+		g, err := record.LoadGroup(dir)
+		if err != nil {
+			return false, nil, err
+		}
+		if sides[i], err = assembleLocks(g, checklist.Want{}); err != nil {
+			return false, nil, err
+		}
+	}
+	d := reports.CompareRollups(sides[0].rollup, sides[1].rollup)
+	return d.Worse, func(w io.Writer) error {
+		if form == "json" {
+			return reports.RollupDiffJSON(w, d)
+		}
+		return reports.RollupDiffText(w, d, textOptions(w, color))
+	}, nil
 }
 
 func checkColor(color string) error {

@@ -65,22 +65,24 @@ Exit status:
 
 // needed are the kinds of fault that the plan's probes order, by node.
 func needed(path string) (map[string][]string, error) {
-	p, _, err := loadPlan(path)
-	if err != nil {
-		return nil, err
-	}
-	s, err := audit.Plan(p, audit.Options{})
+	f, err := loadPlan(path)
 	if err != nil {
 		return nil, err
 	}
 	out := map[string][]string{}
-	for _, probe := range s.Probes {
-		if probe.Demands == nil {
-			continue
+	for _, p := range f.Locks {
+		s, err := audit.Plan(p, audit.Options{})
+		if err != nil {
+			return nil, err
 		}
-		for _, d := range probe.Demands(s.Params) {
-			if !slices.Contains(out[d.Node], d.Kind) {
-				out[d.Node] = append(out[d.Node], d.Kind)
+		for _, probe := range s.Probes {
+			if probe.Demands == nil {
+				continue
+			}
+			for _, d := range probe.Demands(s.Params) {
+				if !slices.Contains(out[d.Node], d.Kind) {
+					out[d.Node] = append(out[d.Node], d.Kind)
+				}
 			}
 		}
 	}

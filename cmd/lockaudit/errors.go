@@ -111,7 +111,8 @@ func usage(format string, args ...any) error {
 // couldNotRun is 3, but for what only the command line can have got wrong.
 func couldNotRun(err error) error {
 	var unknown *audit.UnknownProbe
-	if errors.As(err, &unknown) && unknown.Asked {
+	var e exit
+	if errors.As(err, &unknown) && unknown.Asked || errors.As(err, &e) && e.status == exitUsage {
 		return exit{exitUsage, err}
 	}
 	return exit{exitCouldNotRun, err}

@@ -61,7 +61,8 @@ func judgeCommand() *cobra.Command {
 		Use:   "judge RUN",
 		Short: "Judge a recorded run again",
 		Long: `Reads a run directory and judges it, with no network and no privileges. It also
-judges a run that was cut off in the middle, and says what is missing.
+judges a run that was cut off in the middle, and says what is missing. Of the record
+of several locks it judges each.
 
 ` + exitHelp,
 		Example: `  lockaudit judge runs/2026-11-23T081201Z-billing
@@ -71,7 +72,7 @@ judges a run that was cut off in the middle, and says what is missing.
 			if err := f.check(); err != nil {
 				return err
 			}
-			status, err := judge(cmd, args[0], f)
+			status, err := judgeAny(cmd, args[0], f)
 			if err != nil {
 				return couldNotRun(err)
 			}
@@ -112,11 +113,11 @@ Exit status:
 			if err := f.check(); err != nil {
 				return err
 			}
-			j, err := assemble(args[0], checklist.Want{})
+			print, err := reportOf(args[0], f)
 			if err != nil {
 				return couldNotRun(err)
 			}
-			if err := printTo(cmd.OutOrStdout(), output, func(w io.Writer) error { return printReport(w, j, f) }); err != nil {
+			if err := printTo(cmd.OutOrStdout(), output, print); err != nil {
 				return couldNotRun(err)
 			}
 			return nil

@@ -17,6 +17,7 @@ import (
 func planCommand() *cobra.Command {
 	var o audit.Options
 	var resolve bool
+	var only []string
 	cmd := &cobra.Command{
 		Use:   "plan PLAN",
 		Short: "Dry run: every fault, node, object and duration that an audit would use",
@@ -39,37 +40,85 @@ Exit status:
   64  the command line is wrong`,
 		Example: `  lockaudit plan plan.yaml
   lockaudit plan plan.yaml --resolve
+  lockaudit plan plan.yaml --lock billing
   lockaudit plan plan.yaml --probes pause-holder-past-ttl --trials 10`,
 		Args: exactly(1, "PLAN"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkDraw(cmd, o.Trials); err != nil {
 				return err
 			}
-			p, _, err := loadPlan(args[0])
+			f, err := loadPlan(args[0], only...)
 			if err != nil {
 				return couldNotRun(err)
 			}
-			s, err := audit.Plan(p, o)
+			schedules, err := schedule(f, o)
 			if err != nil {
 				return couldNotRun(err)
 			}
-			printPlan(cmd, p, s)
-			if resolve {
-				return printResolved(cmd, p, s)
+			worst := exitOK
+			for i, p := range f.Locks {
+				if f.Several {
+					fmt.Fprintf(cmd.OutOrStdout(), "%slock %d of %d\n", blank(i), i+1, len(f.Locks))
+				}
+				printPlan(cmd, p, schedules[i])
+				if !resolve {
+					continue
+				}
+				if err := printResolved(cmd, p, schedules[i]); err != nil {
+					if !f.Several {
+						return err
+					}
+					var e exit
+					_ = errors.As(err, &e) // it is one
+					printError(cmd.ErrOrStderr(), e.err)
+					worst = worse(worst, e.status)
+				}
 			}
-			return nil
+			return finish(worst)
 		},
 	}
 	cmd.Flags().BoolVar(&resolve, "resolve", false, "ask the agents for the exact processes and kernel objects")
 	cmd.Flags().StringSliceVar(&o.Probes, "probes", nil, "probes to run, by name (default: the plan's)")
 	cmd.Flags().IntVar(&o.Trials, "trials", 0, "how often each probe is repeated (default: the plan's)")
 	bindSeed(cmd, &o.Seed)
+	bindLocks(cmd, &only)
 	return cmd
+}
+
+// schedule works out what would be done for each lock. One that is refused refuses all:
+// nothing is touched for a plan that cannot be carried out whole.
+func schedule(f *plan.File, o audit.Options) ([]audit.Schedule, error) {
+	var out []audit.Schedule
+	for _, p := range f.Locks {
+		s, err := audit.Plan(p, o)
+		if err != nil {
+			if f.Several {
+				err = fmt.Errorf("lock %s: %w", p.Name, err)
+			}
+			return nil, err
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+// blank is a line between two of a list.
+func blank(i int) string {
+	if i == 0 {
+		return ""
+	}
+	return "\n"
 }
 
 func printPlan(cmd *cobra.Command, p *plan.Plan, s audit.Schedule) {
 	out := cmd.OutOrStdout()
 	fmt.Fprintf(out, "%s: %s lock %s, lease %s, for %s\n", p.Name, p.Lock.Backend, p.Lock.Key, p.Lock.TTL, p.Lock.Purpose)
+	if p.Owner.Team+p.Owner.Contact != "" {
+		fmt.Fprintf(out, "  owner      %s\n", strings.TrimSpace(p.Owner.Team+" "+p.Owner.Contact))
+	}
+	for _, w := range p.Waivers {
+		fmt.Fprintf(out, "  waived     %s until %s by %s: %s\n", w.Item, w.Until, w.Owner, w.Reason)
+	}
 	fmt.Fprintf(out, "  endpoints  %s\n", strings.Join(redacted(p.Lock.Endpoints), ", "))
 	if p.Resource != nil {
 		where := append([]string{}, p.Resource.Endpoints...)

@@ -43,17 +43,24 @@ type format struct {
 	// file is its name in the run directory.
 	file  string
 	print func(io.Writer, judged, reports.TextOptions) error
+	// roll prints several locks on one page.
+	roll func(io.Writer, reports.Rollup, reports.TextOptions) error
 }
 
 // formats lists every format, the default first.
 func formats() []format {
 	return []format{
-		{"text", "report.txt", func(w io.Writer, j judged, o reports.TextOptions) error { return reports.Text(w, j.report, o) }},
-		{"html", "report.html", func(w io.Writer, j judged, _ reports.TextOptions) error { return reports.HTML(w, j.report, j.run) }},
-		{"json", "report.json", func(w io.Writer, j judged, _ reports.TextOptions) error { return reports.JSON(w, j.report) }},
-		{"md", "report.md", func(w io.Writer, j judged, _ reports.TextOptions) error { return reports.Markdown(w, j.report) }},
-		{"junit", "report.xml", func(w io.Writer, j judged, _ reports.TextOptions) error { return reports.JUnit(w, j.report) }},
+		{"text", "report.txt", func(w io.Writer, j judged, o reports.TextOptions) error { return reports.Text(w, j.report, o) }, reports.RollupText},
+		{"html", "report.html", func(w io.Writer, j judged, _ reports.TextOptions) error { return reports.HTML(w, j.report, j.run) }, anyLayout(reports.RollupHTML)},
+		{"json", "report.json", func(w io.Writer, j judged, _ reports.TextOptions) error { return reports.JSON(w, j.report) }, anyLayout(reports.RollupJSON)},
+		{"md", "report.md", func(w io.Writer, j judged, _ reports.TextOptions) error { return reports.Markdown(w, j.report) }, anyLayout(reports.RollupMarkdown)},
+		{"junit", "report.xml", func(w io.Writer, j judged, _ reports.TextOptions) error { return reports.JUnit(w, j.report) }, anyLayout(reports.RollupJUnit)},
 	}
+}
+
+// anyLayout is a format that is laid out in one way only.
+func anyLayout(roll func(io.Writer, reports.Rollup) error) func(io.Writer, reports.Rollup, reports.TextOptions) error {
+	return func(w io.Writer, r reports.Rollup, _ reports.TextOptions) error { return roll(w, r) }
 }
 
 func formatNames() string {

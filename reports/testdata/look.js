@@ -52,6 +52,7 @@
   for (const e of document.querySelectorAll("[aria-labelledby]")) if (!document.getElementById(e.getAttribute("aria-labelledby"))?.textContent.trim()) wrong.push(`${name(e)} is labelled by nothing`);
   for (const a of document.querySelectorAll("a")) {
     const href = a.getAttribute("href");
+    if (/^[^/:#?]+\/report\.html$/.test(href)) continue; // the report of one of several locks
     if (!href?.startsWith("#") || !document.getElementById(href.slice(1))) wrong.push(`a link that leads nowhere: ${href}`);
     if (!(a.textContent.trim() || a.getAttribute("aria-label"))) wrong.push(`a link without a name: ${href}`);
   }
