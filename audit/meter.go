@@ -109,7 +109,7 @@ func (s *stage) LogSince(ctx context.Context, mark string) ([]string, string, er
 		node = s.schedule.Params.NodeB
 	}
 	var out measure.Lines
-	err := s.measure(ctx, node, measure.KindLog, measure.Log{File: log.File, From: mark}, &out)
+	err := s.measure(ctx, node, measure.KindLog, measure.Log{File: log.File, Unit: log.Unit, From: mark}, &out)
 	switch {
 	case errors.Is(err, measure.ErrRotated):
 		return nil, "", fmt.Errorf("%w: %w", probes.ErrRotated, err)
@@ -117,7 +117,7 @@ func (s *stage) LogSince(ctx context.Context, mark string) ([]string, string, er
 		return nil, "", err
 	}
 	if out.Cut {
-		return nil, "", fmt.Errorf("read log %s: it grows faster than it can be read", log.File)
+		return nil, "", fmt.Errorf("read log %s: it grows faster than it can be read", log)
 	}
 	return out.Lines, out.Mark, nil
 }
@@ -127,7 +127,7 @@ func observed(p *plan.Plan, to *probes.Params) {
 	to.MeasureFor = p.MeasureFor
 	to.Metrics = p.Signals.Metrics
 	if p.Signals.Log != nil {
-		to.LogFile = p.Signals.Log.File
+		to.LogFile = p.Signals.Log.String()
 	}
 	for _, e := range p.Lock.Endpoints {
 		if host, port, err := hostPort(e); err == nil { // plan.validate has seen to its form

@@ -50,9 +50,12 @@ type Fetch struct {
 	URL string `json:"url"`
 }
 
-// Log asks for the lines that a file gained since a mark.
+// Log asks for the lines that a file, or a systemd unit's journal, gained since a mark.
 type Log struct {
-	File string `json:"file"`
+	// File is a path, or a pattern of * and ? that means one file.
+	File string `json:"file,omitempty"`
+	// Unit is read from the journal instead.
+	Unit string `json:"unit,omitempty"`
 	// From is where the last look ended; "" asks only for a mark.
 	From string `json:"from,omitempty"`
 }

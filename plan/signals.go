@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/url"
 	"path"
+	"regexp"
 )
 
 // Signals name where operators see that the lock could not be acquired.
@@ -14,13 +15,27 @@ type Signals struct {
 	Log     *LogSignal `yaml:"log,omitempty"`
 }
 
-// LogSignal is a log file on a node.
+// LogSignal is a log on a node: a file, or the journal of a systemd unit.
 type LogSignal struct {
-	File string `yaml:"file"`
+	// File may be a pattern of * and ? that means one file. What a container runtime
+	// wrote (CRI, json-file) is read as the container wrote it.
+	File string `yaml:"file,omitempty"`
+	Unit string `yaml:"unit,omitempty"`
 	// Node is where the file is; default the second client node, on which the
 	// acquires of the probe contend fail.
 	Node string `yaml:"node,omitempty"`
 }
+
+// String names the log.
+func (l LogSignal) String() string {
+	if l.Unit != "" {
+		return "the journal of " + l.Unit
+	}
+	return l.File
+}
+
+// unitName is what journalctl takes for one unit; a name without a type is a service.
+var unitName = regexp.MustCompile(`^[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]{0,254}$`)
 
 // URLs is one URL or a list of them.
 type URLs []string
@@ -53,7 +68,12 @@ func (p *Plan) validateSignals() error {
 	if log == nil {
 		return nil
 	}
-	if !path.IsAbs(log.File) {
+	switch {
+	case (log.File == "") == (log.Unit == ""):
+		return &Error{Msg: "signals.log names not exactly one of file and unit", Hint: "for example log: {file: /var/log/billing.log, node: app-b}, or log: {unit: billing.service}"}
+	case log.Unit != "" && !unitName.MatchString(log.Unit):
+		return &Error{Msg: fmt.Sprintf("signals.log.unit %q is not the name of a unit", log.Unit), Hint: "for example billing.service, as systemctl status shows it"}
+	case log.Unit == "" && !path.IsAbs(log.File):
 		return &Error{Msg: fmt.Sprintf("signals.log.file %q is not an absolute path", log.File), Hint: "for example log: {file: /var/log/billing.log, node: app-b}"}
 	}
 	if log.Node == "" {

@@ -21,7 +21,11 @@ func TestSignals(t *testing.T) {
 			t.Errorf("%+v", p.Signals)
 		}
 	}
-	p, err := Parse([]byte(good))
+	p, err := Parse([]byte(good + "signals: {log: {unit: billing@1.service}}\n"))
+	if err != nil || p.Signals.Log.String() != "the journal of billing@1.service" {
+		t.Errorf("%v %+v", err, p)
+	}
+	p, err = Parse([]byte(good))
 	if err != nil || p.Signals.Any() || p.MeasureFor != DefaultMeasureFor || p.Lock.Takeover != 0 {
 		t.Errorf("%v %+v", err, p)
 	}
@@ -33,7 +37,10 @@ func TestSignalsRefused(t *testing.T) {
 		"signals: {metrics: file:///etc/passwd}":             "not a URL",
 		"signals: {metrics: {a: b}}":                         "",
 		"signals: {log: {file: app.log}}":                    "absolute path",
-		"signals: {log: {unit: billing.service}}":            `unknown key "unit"`,
+		"signals: {log: {node: app-a}}":                      "not exactly one of file and unit",
+		"signals: {log: {unit: b.service, file: /var/x}}":    "not exactly one of file and unit",
+		"signals: {log: {unit: 'b*'}}":                       "not the name of a unit",
+		"signals: {log: {unit: '--user'}}":                   "not the name of a unit",
 		"signals: {log: {file: /var/log/app.log, node: xx}}": "no node of the plan",
 		"measure_for: 1ms":                                   "out of range",
 		"measure_for: 10h":                                   "out of range",
