@@ -147,6 +147,7 @@ func (s *stage) start(ctx context.Context, conn *agent.Conn, name string) (*proc
 	if err != nil {
 		return nil, err
 	}
+	target.ReadOnly = passive(s.schedule)
 	resource, err := s.plan.ResourceTarget()
 	if err != nil {
 		return nil, err

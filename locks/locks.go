@@ -34,6 +34,9 @@ type Target struct {
 	TLS       *TLS          `json:"tls,omitempty"`
 	Username  string        `json:"username,omitempty"`
 	Password  string        `json:"password,omitempty"`
+	// ReadOnly: nothing is acquired or written by way of it. A driver that can have the
+	// service itself see to that does.
+	ReadOnly bool `json:"read_only,omitempty"`
 	// Options are the backend's own; its driver decodes them and refuses unknown ones.
 	Options json.RawMessage `json:"options,omitempty"`
 }

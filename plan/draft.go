@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -47,6 +48,9 @@ func (d Draft) Text() string {
 	b.line("  backend: %s", d.Backend)
 	b.line("  endpoints: [%s]   # %s", quoteAll(d.Found.Endpoints), d.Found.Topology)
 	d.lock(&b, best)
+	if options := cmp.Or(best.Options, d.Found.Options); options != "" {
+		b.line("  options: %s", options)
+	}
 	if d.TLS != nil {
 		b.line("  tls: {%s}   # files on the nodes where lock clients run", tlsWords(d.TLS))
 	}
@@ -163,7 +167,7 @@ func (d Draft) rest(b *draftText, best survey.Group) {
 // Describe says what was seen of a candidate, one fact a line.
 func Describe(g survey.Group) []string {
 	what := "a " + g.Kind
-	if strings.HasPrefix(g.Kind, "e") {
+	if strings.ContainsAny(g.Kind[:min(1, len(g.Kind))], "aeiou") {
 		what = "an " + g.Kind
 	}
 	if g.Keys > 1 {

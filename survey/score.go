@@ -92,13 +92,18 @@ func (w *Watch) Groups() []Group {
 	for p, keys := range byPattern {
 		out = append(out, w.group(p, keys))
 	}
-	slices.SortFunc(out, func(a, b Group) int {
+	Sort(out)
+	return out
+}
+
+// Sort puts the likeliest first.
+func Sort(groups []Group) {
+	slices.SortFunc(groups, func(a, b Group) int {
 		if a.Score != b.Score {
 			return b.Score - a.Score
 		}
 		return strings.Compare(a.Pattern, b.Pattern)
 	})
-	return out
 }
 
 // group says of several keys what the likeliest of them shows.

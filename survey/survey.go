@@ -33,6 +33,8 @@ type Survey struct {
 	Topology string `json:"topology"`
 	// Endpoints are what a plan should name.
 	Endpoints []string `json:"endpoints"`
+	// Options are what the plan's lock.options have to be, as YAML; empty: none.
+	Options string `json:"options,omitempty"`
 	// Others are servers that no plan names as endpoints: replicas, sentinels.
 	Others []facts.Member `json:"others,omitempty"`
 	// Clients are the machines from which the service is used.
@@ -77,6 +79,9 @@ type Group struct {
 	Waiting int    `json:"waiting,omitempty"`
 	// Why it may be a lock, in words.
 	Why []string `json:"why"`
+	// Options are what the plan's lock.options have to be for this lock, as YAML; empty:
+	// those of the survey.
+	Options string `json:"options,omitempty"`
 	// Score orders the candidates.
 	Score int `json:"score"`
 }

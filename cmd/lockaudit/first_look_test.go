@@ -115,8 +115,10 @@ func TestFirstLook(t *testing.T) {
 	bin := programs(t)
 	t.Run("redis", func(t *testing.T) { lookAtRedis(t, bin) })
 	t.Run("etcd", func(t *testing.T) { lookAtEtcd(t, bin) })
+	t.Run("postgres", func(t *testing.T) { lookAtPostgres(t, bin) })
 	t.Run("as written", func(t *testing.T) { lookAsWritten(t, bin) })
 	t.Run("private authority", func(t *testing.T) { lookWithTLS(t, bin) })
+	t.Run("private authority of postgres", func(t *testing.T) { lookAtPostgresWithTLS(t, bin) })
 }
 
 // lookAtRedis runs init and inspect under exactly the guide's ACL, and then with each

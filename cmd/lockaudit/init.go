@@ -53,6 +53,7 @@ Exit status:
   64  the command line is wrong`,
 		Example: `  lockaudit init redis://10.0.0.1:6379
   lockaudit init etcd://10.0.0.1:2379 --prefix /locks/ -o billing.yaml
+  ` + defaultPasswordVar + `=… lockaudit init postgres://lockaudit@10.0.0.1/billing
   ` + defaultPasswordVar + `=… lockaudit init etcds://lockaudit@10.0.0.1:2379 --ca ca.pem
   lockaudit init redis://10.0.0.1 --json -o - > findings.json`,
 		Args: exactly(1, "URL"),
@@ -126,11 +127,13 @@ func (f *initFlags) check(src *source) error {
 		return usage("--password-env %q is not the name of a variable", f.password)
 	case (f.tls.CertFile == "") != (f.tls.KeyFile == ""):
 		return usage("--cert and --cert-key: both or none")
+	case f.tls != locks.TLS{} && src.service.backend == "postgres":
+		src.service.tls = true // on the same port, so that the scheme says nothing of it
 	case f.tls != locks.TLS{} && !src.service.tls:
 		return exit{exitUsage, hinted{fmt.Errorf("--ca, --cert and --server-name need TLS"), fmt.Sprintf("%ss://… instead of %s://…", src.service.scheme, src.service.scheme)}}
 	}
-	if src.service.tls {
-		src.target.TLS = absolute(f.tls)
+	if files := absolute(f.tls); src.service.tls && (files != nil || src.service.backend != "postgres") {
+		src.target.TLS = files
 	}
 	if f.output == "-" || f.force {
 		return nil

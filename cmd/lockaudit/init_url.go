@@ -1,6 +1,8 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -28,6 +30,7 @@ func services() []service {
 		{"rediss", "redis", "6379", true, bare},
 		{"etcd", "etcd", "2379", false, web},
 		{"etcds", "etcd", "2379", true, web},
+		{"postgres", "postgres", "5432", false, plainHost},
 	}
 }
 
@@ -37,6 +40,9 @@ func bare(hostPort string, tls bool) string {
 	}
 	return hostPort
 }
+
+// plainHost: whether TLS is spoken is not part of the endpoint.
+func plainHost(hostPort string, _ bool) string { return hostPort }
 
 func web(hostPort string, tls bool) string {
 	if tls {
@@ -89,8 +95,8 @@ func parseSource(text string) (source, error) {
 		rest = rest[at+1:]
 	}
 	hosts, path, _ := strings.Cut(rest, "/")
-	if path != "" && (path != "0" || s.service.backend != "redis") {
-		return source{}, exit{exitUsage, hinted{fmt.Errorf("read URL: %q is behind the address", "/"+path), "the address alone; the lock client uses database 0 of a Redis"}}
+	if err := s.behind(path); err != nil {
+		return source{}, err
 	}
 	for host := range strings.SplitSeq(hosts, ",") {
 		hostPort, err := withPort(host, s.service.port)
@@ -104,6 +110,45 @@ func parseSource(text string) (source, error) {
 	}
 	s.shown = scheme + "://" + hosts
 	return s, nil
+}
+
+// behind reads what follows the address.
+func (s *source) behind(path string) error {
+	switch {
+	case s.service.backend == "postgres":
+		return s.database(path)
+	case path == "", path == "0" && s.service.backend == "redis":
+		return nil
+	}
+	return exit{exitUsage, hinted{fmt.Errorf("read URL: %q is behind the address", "/"+path), "the address alone; the lock client uses database 0 of a Redis"}}
+}
+
+// database is the path of a PostgreSQL URL, with sslmode as its only parameter.
+func (s *source) database(path string) error {
+	name, query, _ := strings.Cut(path, "?")
+	name, err := url.PathUnescape(name)
+	switch {
+	case err != nil || strings.Contains(name, "/"):
+		return usage("read URL: %q is no name of a database", name)
+	case s.target.Username == "":
+		return exit{exitUsage, hinted{errors.New("read URL: PostgreSQL asks for a user"), "postgres://USER@HOST/DATABASE, and the password in " + defaultPasswordVar}}
+	}
+	if name != "" {
+		options, err := json.Marshal(map[string]string{"database": name})
+		if err != nil {
+			return fmt.Errorf("read URL: %w", err)
+		}
+		s.target.Options = options
+	}
+	switch query {
+	case "", "sslmode=disable":
+	case "sslmode=verify-full":
+		s.service.tls = true
+		s.target.TLS = &locks.TLS{}
+	default:
+		return exit{exitUsage, hinted{fmt.Errorf("read URL: %q is not known here", "?"+query), "?sslmode=verify-full, or --ca: a certificate is looked at, or there is no TLS"}}
+	}
+	return nil
 }
 
 func (s *source) credentials(text string) error {

@@ -84,12 +84,34 @@ type lookHint struct {
 	hint  string
 }
 
+// postgresHints are what PostgreSQL says in words of its own.
+func postgresHints() []lookHint {
+	return []lookHint{
+		{[]string{"x509: certificate signed by unknown authority", "x509: certificate is not trusted"}, "--ca names the file of the authority that signed the server's certificate"},
+		{[]string{"x509:"}, "--server-name names the name in the server's certificate"},
+		{[]string{"refused TLS connection"}, "it speaks no TLS: without --ca and sslmode"},
+		{[]string{"no encryption"}, "it asks for TLS: --ca, or ?sslmode=verify-full behind the database"},
+		{[]string{"connection requires a valid client certificate"}, "it asks for a client certificate: --cert and --cert-key"},
+		{[]string{"no pg_hba.conf entry"}, "pg_hba.conf has no line for this user, database and machine"},
+		{[]string{"password authentication failed", "no password was provided", "empty password"}, "check the user in the URL and the password in " + defaultPasswordVar},
+		{[]string{"3D000"}, "the database is named in the URL: postgres://USER@HOST/DATABASE"},
+		{[]string{"statement timeout"}, "a table took too long to read: --prefix, --key or a lower --limit"},
+		{[]string{"connection refused"}, "nobody listens there, as seen from this machine; check address and port"},
+		{[]string{"no such host"}, "check the name, as seen from this machine"},
+		{[]string{"no route to host", "network is unreachable", "i/o timeout", "deadline exceeded"}, "no answer from there; check the address, and what is between it and this machine"},
+		{[]string{"EOF", "unexpected message", "connection reset", "broken pipe"}, "something else listens there"},
+	}
+}
+
 // lookHints go by words, because gRPC keeps nothing else of an error. The first that
 // fits counts.
 func lookHints(src source) []lookHint {
 	plainScheme, secureScheme := strings.TrimSuffix(src.service.scheme, "s")+"://", strings.TrimSuffix(src.service.scheme, "s")+"s://"
 	if src.service.backend == "redis" {
 		plainScheme, secureScheme = "redis://", "rediss://"
+	}
+	if src.service.backend == "postgres" {
+		return postgresHints()
 	}
 	return []lookHint{
 		{[]string{"x509: certificate signed by unknown authority", "x509: certificate is not trusted", "certificate is not standards compliant"}, "--ca names the file of the authority that signed the service's certificate"},

@@ -49,6 +49,10 @@ func configure(t locks.Target, o options) (*pgx.ConnConfig, error) {
 		// would refuse some of two that wait for each other.
 		"default_transaction_isolation": "read committed",
 	}
+	if t.ReadOnly {
+		// The server refuses every statement that would write, whoever has sent it.
+		config.RuntimeParams["default_transaction_read_only"] = "on"
+	}
 	// One round trip, and nothing that a pooler between us and the server would lose.
 	config.DefaultQueryExecMode = pgx.QueryExecModeExec
 	for i, e := range t.Endpoints {

@@ -34,7 +34,7 @@ func (Driver) Inspect(ctx context.Context, t locks.Target) (facts.Deployment, er
 	var failed error
 	read := 0
 	for _, e := range t.Endpoints {
-		m, err := look(ctx, t, o, e, &d)
+		m, err := lookAt(ctx, t, o, e, &d)
 		if err != nil {
 			m.Err, failed = err.Error(), errors.Join(failed, err)
 		} else {
@@ -61,8 +61,8 @@ func single(t locks.Target, endpoint string) locks.Target {
 	return t
 }
 
-// look reads one server. What concerns the service as a whole is the primary's.
-func look(ctx context.Context, t locks.Target, o options, endpoint string, d *facts.Deployment) (facts.Member, error) {
+// lookAt reads one server. What concerns the service as a whole is the primary's.
+func lookAt(ctx context.Context, t locks.Target, o options, endpoint string, d *facts.Deployment) (facts.Member, error) {
 	m := facts.Member{Endpoint: endpoint}
 	config, err := configure(single(t, endpoint), o)
 	if err != nil {

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -47,6 +48,10 @@ func primary(ctx context.Context, conn *pgx.Conn, o options, d *facts.Deployment
 		d.Durable = yes(values["fsync"] == "on" && values["synchronous_commit"] != "off")
 	}
 	table, err := describe(ctx, conn, o)
+	if o.Watch != nil && errors.Is(err, errNoTable) {
+		d.OrderedTokens = nil // the application's table is another one
+		return
+	}
 	if err != nil {
 		d.OrderedTokens = nil
 		unknown(d, "lease table", err)

@@ -20,6 +20,9 @@ import (
 type leases struct {
 	pool    *pgxpool.Pool
 	sql     statements
+	watch   *watched // the application's own table; nil: none
+	user    string
+	owned   bool // there is a table for the audit's own leases
 	fencing bool // tokens are ordered
 	close   sync.Once
 
@@ -33,6 +36,10 @@ func openLeases(ctx context.Context, config *pgx.ConnConfig, o options) (locks.C
 		return nil, err
 	}
 	table, err := prepare(ctx, conn, o)
+	owned := err == nil
+	if o.Watch != nil && errors.Is(err, errNoTable) {
+		err = nil // there is something to look at, and an acquire will say it
+	}
 	err = errors.Join(err, hangUp(conn))
 	if err != nil {
 		return nil, err
@@ -47,7 +54,7 @@ func openLeases(ctx context.Context, config *pgx.ConnConfig, o options) (locks.C
 	if err != nil {
 		return nil, fmt.Errorf("connect to postgres: %w", err)
 	}
-	return &leases{pool: pool, sql: statementsOf(o), fencing: table.ordered(), holds: map[string]history.Token{}}, nil
+	return &leases{pool: pool, sql: statementsOf(o), watch: o.Watch, user: config.User, owned: owned, fencing: table.ordered(), holds: map[string]history.Token{}}, nil
 }
 
 // Capabilities implements locks.Client.
@@ -157,6 +164,15 @@ func (c *leases) Release(ctx context.Context, g locks.Grant) error {
 func (c *leases) Observe(ctx context.Context, key string) (history.Holder, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
+	if c.watch != nil {
+		h, err := c.watch.observe(ctx, c.pool, key)
+		if err != nil {
+			return h, fmt.Errorf("observe %s: %w", key, denied(definite(err), c.user, "", c.watch.quoted()))
+		}
+		if h.Held || !c.owned {
+			return h, nil
+		}
+	}
 	var token, left int64 // microseconds
 	err := c.pool.QueryRow(ctx, c.sql.observe, key).Scan(&token, &left)
 	switch {

@@ -41,6 +41,8 @@ type options struct {
 	Table string `json:"table"`
 	// Create makes table and sequence where they are missing.
 	Create bool `json:"create"`
+	// Watch is the application's own lease table, if it is another one.
+	Watch *watched `json:"watch"`
 }
 
 var tableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,50}(\.[A-Za-z_][A-Za-z0-9_]{0,50})?$`)
@@ -56,7 +58,13 @@ func optionsOf(t locks.Target) (options, error) {
 	case !tableName.MatchString(o.Table):
 		return o, fmt.Errorf("decode options: table %q is no name of a table: %w", o.Table, locks.ErrRefused)
 	}
-	return o, nil
+	if o.Watch == nil {
+		return o, nil
+	}
+	if o.Lock != lease {
+		return o, fmt.Errorf("decode options: watch is a lease table and lock is %s: %w", o.Lock, locks.ErrRefused)
+	}
+	return o, o.Watch.validate()
 }
 
 // Open implements locks.Driver.
@@ -72,6 +80,9 @@ func (Driver) Open(ctx context.Context, t locks.Target) (locks.Client, error) {
 	if o.Lock == advisory {
 		return openSessions(ctx, config)
 	}
+	if t.ReadOnly {
+		o.Create = false
+	}
 	return openLeases(ctx, config, o)
 }
 
@@ -86,7 +97,7 @@ func dial(ctx context.Context, config *pgx.ConnConfig) (*pgx.Conn, error) {
 	defer cancel()
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
-		return nil, fmt.Errorf("connect to postgres: %w", definite(err))
+		return nil, fmt.Errorf("connect to postgres: %w", denied(definite(err), config.User, config.Database, ""))
 	}
 	return conn, nil
 }

@@ -63,6 +63,9 @@ func (c *sessions) Acquire(ctx context.Context, key string, ttl, wait time.Durat
 	if key == "" || ttl < time.Millisecond {
 		return locks.Grant{}, fmt.Errorf("acquire %q for %s: key must be set and ttl at least 1ms: %w", key, ttl, locks.ErrRefused)
 	}
+	if _, number := parseNumber(key); number {
+		return locks.Grant{}, fmt.Errorf("acquire %s: a lock that is known by its number is only looked at: %w", key, locks.ErrRefused)
+	}
 	h := &hold{key: key, patience: ttl}
 	err := locks.Retry(ctx, wait, func() error { return c.attempt(ctx, h) })
 	if err != nil {
@@ -165,9 +168,9 @@ func (c *sessions) Release(ctx context.Context, g locks.Grant) error {
 const holder = `
 SELECT coalesce(nullif(a.application_name, ''), 'pid ' || l.pid)
 FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
-WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = $3
   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND ((l.classid::bigint << 32) | l.objid::bigint) = hashtextextended($1, 0)`
+  AND ((l.classid::bigint << 32) | l.objid::bigint) = coalesce($2::bigint, hashtextextended($1, 0))`
 
 // Observe implements locks.Observer.
 func (c *sessions) Observe(ctx context.Context, key string) (history.Holder, error) {
@@ -178,7 +181,12 @@ func (c *sessions) Observe(ctx context.Context, key string) (history.Holder, err
 		return history.Holder{}, fmt.Errorf("observe %s: %w", key, err)
 	}
 	var id string
-	err = conn.QueryRow(ctx, holder, key).Scan(&id)
+	n, known := parseNumber(key)
+	number := &n.value
+	if !known {
+		number, n.parts = nil, 1
+	}
+	err = conn.QueryRow(ctx, holder, key, number, n.parts).Scan(&id)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		c.give(conn)

@@ -76,10 +76,13 @@ type table struct {
 // crash too.
 func (t table) ordered() bool { return t.logged && t.cache == 1 && t.increment > 0 && !t.cycle }
 
+// errNoTable: there is no place for leases.
+var errNoTable = errors.New("find lease table")
+
 func describe(ctx context.Context, conn *pgx.Conn, o options) (t table, err error) {
 	err = conn.QueryRow(ctx, statementsOf(o).describe).Scan(&t.logged, &t.cache, &t.cycle, &t.increment)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return t, fmt.Errorf("find lease table: %s or %[1]s_token is missing; make them as docs/backends/postgres.md shows, or allow it with the option create: true: %w", o.Table, locks.ErrRefused)
+		return t, fmt.Errorf("%w: %s or %[2]s_token is missing; make them as docs/backends/postgres.md shows, or allow it with the option create: true: %w", errNoTable, o.Table, locks.ErrRefused)
 	}
 	if err != nil {
 		return t, fmt.Errorf("find lease table: %w", definite(err))
