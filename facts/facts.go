@@ -17,6 +17,11 @@ type Deployment struct {
 	Members   []Member `json:"members,omitempty"`
 	// Voters counts members that take part in quorum (learners and replicas do not).
 	Voters int `json:"voters,omitempty"`
+	// Quorum is how many members have to grant where the clients count the votes of
+	// servers that know nothing of each other (Redlock); 0 where they do not.
+	Quorum int `json:"quorum,omitempty"`
+	// NodeTimeout is how long such a client waits for each of them.
+	NodeTimeout time.Duration `json:"node_timeout,omitempty"`
 	// Replicas counts asynchronous copies.
 	Replicas int `json:"replicas,omitempty"`
 	// Durable: is an acknowledged lock on disk before the answer?

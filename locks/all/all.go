@@ -6,9 +6,10 @@ import (
 	"github.com/lockaudit/lockaudit/locks/etcd"
 	"github.com/lockaudit/lockaudit/locks/postgres"
 	"github.com/lockaudit/lockaudit/locks/redis"
+	"github.com/lockaudit/lockaudit/locks/redlock"
 )
 
 // Drivers returns one driver of each backend.
 func Drivers() []locks.Driver {
-	return []locks.Driver{etcd.Driver{}, postgres.Driver{}, redis.Driver{}}
+	return []locks.Driver{etcd.Driver{}, postgres.Driver{}, redis.Driver{}, redlock.Driver{}}
 }

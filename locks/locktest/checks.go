@@ -89,7 +89,7 @@ func ttlHonoured(ctx context.Context, b *bench) error {
 	if can(x, locks.SessionBound) {
 		return boundToSession(ctx, b, x, y, g)
 	}
-	if g.TTL < b.ttl || g.TTL > b.ttl+5*time.Second {
+	if g.TTL < b.least || g.TTL > b.ttl+5*time.Second {
 		return fmt.Errorf("granted TTL is %s, asked for %s", g.TTL, b.ttl)
 	}
 	if err := abandon(x); err != nil {
@@ -162,7 +162,7 @@ func renewOften(ctx context.Context, b *bench, x, y locks.Client) error {
 			return fmt.Errorf("renew: %w", err)
 		}
 		last = sent
-		if ttl < b.ttl {
+		if ttl < b.least {
 			return fmt.Errorf("renewed for %s, granted for %s", ttl, g.TTL)
 		}
 		if _, err := y.Acquire(ctx, key, b.ttl, 0); !errors.Is(err, locks.ErrHeld) && time.Since(sent) < ttl {

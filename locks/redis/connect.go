@@ -65,18 +65,10 @@ func connect(ctx context.Context, t locks.Target, o options) (*redis.Client, err
 	if err != nil {
 		return nil, err
 	}
-	rdb.AddHook(denials{})
-	ctx, cancel := context.WithTimeout(ctx, reachLimit)
-	defer cancel()
-	if _, err := call(ctx, func() (string, error) { return rdb.Ping(ctx).Result() }); err != nil {
+	if err := Reach(ctx, rdb); err != nil {
 		var answered redis.Error
 		if o.Sentinel != "" && !errors.As(err, &answered) && known(t, o) {
 			return rdb, nil // in the middle of a failover: the master is gone, the service is not
-		}
-		if config, e := configure(t); e == nil && o.Sentinel == "" {
-			if why := reason(ctx, config, err); why != nil {
-				err = fmt.Errorf("%w: %w", err, why)
-			}
 		}
 		return nil, errors.Join(fmt.Errorf("connect to redis: reach %s: %w", strings.Join(t.Endpoints, ", "), err), rdb.Close())
 	}
@@ -84,18 +76,16 @@ func connect(ctx context.Context, t locks.Target, o options) (*redis.Client, err
 }
 
 func newClient(t locks.Target, o options) (*redis.Client, error) {
-	if o.Sentinel != "" {
-		config, err := failover(t, o)
-		if err != nil {
-			return nil, err
-		}
-		return redis.NewFailoverClient(config), nil
+	if o.Sentinel == "" {
+		return NewClient(t)
 	}
-	config, err := configure(t)
+	config, err := failover(t, o)
 	if err != nil {
 		return nil, err
 	}
-	return redis.NewClient(config), nil
+	rdb := redis.NewFailoverClient(config)
+	rdb.AddHook(denials{})
+	return rdb, nil
 }
 
 func configure(t locks.Target) (*redis.Options, error) {
@@ -132,32 +122,4 @@ func configure(t locks.Target) (*redis.Options, error) {
 		}
 	}
 	return config, nil
-}
-
-// call runs one command and returns when ctx ends, whichever is first: the
-// library's reads heed a deadline but not a cancellation. A command that is left
-// behind ends with answerLimit; its outcome is unknown.
-//
-// An error that the server itself answered is definite: the command was refused.
-func call[T any](ctx context.Context, command func() (T, error)) (T, error) {
-	type result struct {
-		value T
-		err   error
-	}
-	done := make(chan result, 1)
-	go func() {
-		value, err := command()
-		done <- result{value, err}
-	}()
-	select {
-	case r := <-done:
-		var answered redis.Error
-		if errors.As(r.err, &answered) && !errors.Is(r.err, redis.Nil) {
-			r.err = fmt.Errorf("%w: %w", locks.ErrRefused, r.err)
-		}
-		return r.value, r.err
-	case <-ctx.Done():
-		var none T
-		return none, ctx.Err()
-	}
 }

@@ -112,7 +112,7 @@ func info(ctx context.Context, rdb *redis.Client, m *facts.Member, d *facts.Depl
 // clock compares the server's wall clock with ours, at the middle of the request.
 func clock(ctx context.Context, rdb *redis.Client, m *facts.Member, d *facts.Deployment) {
 	before := time.Now()
-	server, err := call(ctx, func() (time.Time, error) { return rdb.Time(ctx).Result() })
+	server, err := Call(ctx, func() (time.Time, error) { return rdb.Time(ctx).Result() })
 	if err != nil {
 		unknown(d, "TIME", err)
 		return
@@ -127,7 +127,7 @@ func clock(ctx context.Context, rdb *redis.Client, m *facts.Member, d *facts.Dep
 func config(ctx context.Context, rdb *redis.Client, d *facts.Deployment) {
 	values := map[string]string{}
 	for _, name := range settings {
-		found, err := call(ctx, func() (map[string]string, error) { return rdb.ConfigGet(ctx, name).Result() })
+		found, err := Call(ctx, func() (map[string]string, error) { return rdb.ConfigGet(ctx, name).Result() })
 		if err != nil {
 			unknown(d, "CONFIG GET "+name, err)
 			continue
@@ -159,7 +159,7 @@ func auth(ctx context.Context, t locks.Target, d *facts.Deployment) *bool {
 	}
 	rdb := redis.NewClient(options)
 	defer rdb.Close()
-	_, err = call(ctx, func() (string, error) { return rdb.Ping(ctx).Result() })
+	_, err = Call(ctx, func() (string, error) { return rdb.Ping(ctx).Result() })
 	switch {
 	case err == nil:
 		return yes(false)

@@ -124,13 +124,13 @@ func ask(ctx context.Context, t locks.Target, o options, endpoint string, d *fac
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
 	said.endpoint = endpoint
-	said.fields, err = call(ctx, func() (map[string]string, error) { return c.Master(ctx, o.Sentinel).Result() })
+	said.fields, err = Call(ctx, func() (map[string]string, error) { return c.Master(ctx, o.Sentinel).Result() })
 	if err != nil {
 		return said, err
 	}
 	said.master = net.JoinHostPort(said.fields["ip"], said.fields["port"])
 	said.epoch, _ = strconv.Atoi(said.fields["config-epoch"]) // missing: older than any other
-	switch quorum, err := call(ctx, func() (string, error) { return c.CkQuorum(ctx, o.Sentinel).Result() }); {
+	switch quorum, err := Call(ctx, func() (string, error) { return c.CkQuorum(ctx, o.Sentinel).Result() }); {
 	case err == nil:
 		said.ckquorum = quorum
 	case redis.HasErrorPrefix(err, "NOQUORUM"): // an error of the protocol, and an answer
@@ -139,7 +139,7 @@ func ask(ctx context.Context, t locks.Target, o options, endpoint string, d *fac
 		unknown(d, "SENTINEL CKQUORUM at "+endpoint, err)
 	}
 	said.about(ctx, c, d)
-	replicas, err := call(ctx, func() ([]map[string]string, error) { return c.Replicas(ctx, o.Sentinel).Result() })
+	replicas, err := Call(ctx, func() ([]map[string]string, error) { return c.Replicas(ctx, o.Sentinel).Result() })
 	if err != nil {
 		unknown(d, "SENTINEL REPLICAS at "+endpoint, err)
 	}
@@ -157,7 +157,7 @@ func ask(ctx context.Context, t locks.Target, o options, endpoint string, d *fac
 // distrusts its clock and does nothing. The library has no INFO for Sentinels.
 func (said *opinion) about(ctx context.Context, c *redis.SentinelClient, d *facts.Deployment) {
 	cmd := redis.NewStringCmd(ctx, "INFO")
-	text, err := call(ctx, func() (string, error) {
+	text, err := Call(ctx, func() (string, error) {
 		err := c.Process(ctx, cmd)
 		return cmd.Val(), err
 	})

@@ -48,7 +48,7 @@ func (c *client) observeHash(ctx context.Context, key string) (history.Holder, e
 // withRest reads something and the rest of the key's lease at one moment.
 func (c *client) withRest(ctx context.Context, key string, read func(redis.Pipeliner)) (time.Duration, error) {
 	var left *redis.DurationCmd
-	_, err := call(ctx, func() (struct{}, error) {
+	_, err := Call(ctx, func() (struct{}, error) {
 		_, err := c.rdb.TxPipelined(ctx, func(p redis.Pipeliner) error {
 			read(p)
 			left = p.PTTL(ctx, key)
@@ -68,10 +68,10 @@ func (c *client) why(ctx context.Context, key string, err error) error {
 	if !redis.HasErrorPrefix(err, "EXECABORT") {
 		return err
 	}
-	if _, single := call(ctx, func() (string, error) { return c.rdb.Get(ctx, key).Result() }); single != nil && !errors.Is(single, redis.Nil) {
+	if _, single := Call(ctx, func() (string, error) { return c.rdb.Get(ctx, key).Result() }); single != nil && !errors.Is(single, redis.Nil) {
 		return single
 	}
-	if _, single := call(ctx, func() (time.Duration, error) { return c.rdb.PTTL(ctx, key).Result() }); single != nil {
+	if _, single := Call(ctx, func() (time.Duration, error) { return c.rdb.PTTL(ctx, key).Result() }); single != nil {
 		return single
 	}
 	return err

@@ -109,12 +109,12 @@ func (c *client) attempt(ctx context.Context, key string, ttl time.Duration) (lo
 	}
 	g := locks.Grant{Key: key, Token: history.Token{ID: hex.EncodeToString(random[:])}, TTL: ttl.Truncate(time.Millisecond)}
 	if c.counter == nil {
-		_, err := call(ctx, func() (string, error) {
+		_, err := Call(ctx, func() (string, error) {
 			return c.rdb.SetArgs(ctx, key, g.Token.ID, redis.SetArgs{Mode: "NX", TTL: g.TTL}).Result()
 		})
 		return g, heldIfNil(err)
 	}
-	number, err := call(ctx, func() (string, error) {
+	number, err := Call(ctx, func() (string, error) {
 		return acquireFenced.Eval(ctx, c.rdb, []string{key, c.counter(key)}, g.Token.ID, g.TTL.Milliseconds()).Text()
 	})
 	if err != nil {
@@ -155,7 +155,7 @@ func (c *client) Renew(ctx context.Context, g locks.Grant) (time.Duration, error
 	if !c.owns(g) {
 		return 0, fmt.Errorf("renew %s: not held here: %w", g.Key, locks.ErrLost)
 	}
-	n, err := call(ctx, func() (int, error) {
+	n, err := Call(ctx, func() (int, error) {
 		return renewOwn.Eval(ctx, c.rdb, []string{g.Key}, g.Token.ID, g.TTL.Milliseconds()).Int()
 	})
 	switch {
@@ -172,7 +172,7 @@ func (c *client) Release(ctx context.Context, g locks.Grant) error {
 	if !c.owns(g) {
 		return fmt.Errorf("release %s: not held here: %w", g.Key, locks.ErrLost)
 	}
-	n, err := call(ctx, func() (int, error) {
+	n, err := Call(ctx, func() (int, error) {
 		return releaseOwn.Eval(ctx, c.rdb, []string{g.Key}, g.Token.ID).Int()
 	})
 	if err != nil {

@@ -39,7 +39,7 @@ func known(t locks.Target, o options) bool {
 		ctx, cancel := context.WithTimeout(context.Background(), reachLimit/3)
 		s, err := sentinelAt(t, o, e)
 		if err == nil {
-			_, err = call(ctx, func() ([]string, error) { return s.GetMasterAddrByName(ctx, o.Sentinel).Result() })
+			_, err = Call(ctx, func() ([]string, error) { return s.GetMasterAddrByName(ctx, o.Sentinel).Result() })
 			_ = s.Close()
 		}
 		cancel()

@@ -73,7 +73,7 @@ func (l *look) clients(ctx context.Context) {
 	byHost := map[string]*survey.Client{}
 	sentinels := map[string]bool{}
 	for _, m := range l.masters {
-		text, err := call(ctx, func() (string, error) { return m.ClientList(ctx).Result() })
+		text, err := Call(ctx, func() (string, error) { return m.ClientList(ctx).Result() })
 		if err != nil {
 			l.note("connected machines could not be read: CLIENT LIST: %v", err)
 			return

@@ -93,7 +93,7 @@ func (s *scan) next(ctx context.Context) (keys []string, cursor uint64, err erro
 		keys   []string
 		cursor uint64
 	}
-	r, err := call(ctx, func() (r result, err error) {
+	r, err := Call(ctx, func() (r result, err error) {
 		r.keys, r.cursor, err = s.rdb.Scan(ctx, s.cursor, s.match, page).Result()
 		return r, err
 	})
@@ -195,7 +195,7 @@ func (l *look) sight(ctx context.Context, w *survey.Watch, rdb *redis.Client, ke
 // counted, and anything else ends the look.
 func (l *look) pipeline(ctx context.Context, rdb *redis.Client, fill func(redis.Pipeliner)) error {
 	var cmds []redis.Cmder
-	_, err := call(ctx, func() (struct{}, error) {
+	_, err := Call(ctx, func() (struct{}, error) {
 		var err error
 		cmds, err = rdb.Pipelined(ctx, func(p redis.Pipeliner) error { fill(p); return nil })
 		return struct{}{}, err

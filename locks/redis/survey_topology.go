@@ -117,7 +117,7 @@ func plural(n int, thing string) string {
 
 // cluster reads CLUSTER NODES: id ip:port@bus[,host] flags primary … slots.
 func (l *look) cluster(ctx context.Context, rdb *redis.Client) error {
-	text, err := call(ctx, func() (string, error) { return rdb.ClusterNodes(ctx).Result() })
+	text, err := Call(ctx, func() (string, error) { return rdb.ClusterNodes(ctx).Result() })
 	if err != nil {
 		return fmt.Errorf("read topology: CLUSTER NODES: %w", err)
 	}
@@ -160,7 +160,7 @@ func (l *look) cluster(ctx context.Context, rdb *redis.Client) error {
 
 // readInfo is INFO as a table.
 func readInfo(ctx context.Context, rdb *redis.Client) (map[string]string, error) {
-	text, err := call(ctx, func() (string, error) { return rdb.Info(ctx).Result() })
+	text, err := Call(ctx, func() (string, error) { return rdb.Info(ctx).Result() })
 	if err != nil {
 		return nil, err
 	}
