@@ -15,9 +15,10 @@ func effectsHappenOnce() Item {
 		Severity: Critical,
 		Probes:   []string{doubleExecution, lostUpdate},
 		Fix: map[string]string{
-			"etcd":  "Let the resource refuse a token below the highest it has accepted, and make read-modify-write one conditional statement; a job that must run once records its id with its effect.",
-			"redis": "A store on each side of a partition is two locks: grant by majority (etcd, ZooKeeper, Consul), let the resource refuse older tokens, and make read-modify-write one conditional statement.",
-			"":      "Enforce fencing tokens at the resource, and make read-modify-write one conditional statement.",
+			"etcd":    "Let the resource refuse a token below the highest it has accepted, and make read-modify-write one conditional statement; a job that must run once records its id with its effect.",
+			"redlock": "Let the resource refuse older tokens, which have to come from elsewhere (Redlock has none), and make read-modify-write one conditional statement.",
+			"redis":   "A store on each side of a partition is two locks: grant by majority (etcd, ZooKeeper, Consul), let the resource refuse older tokens, and make read-modify-write one conditional statement.",
+			"":        "Enforce fencing tokens at the resource, and make read-modify-write one conditional statement.",
 		},
 		Judge: judgeEffects,
 	}

@@ -62,6 +62,7 @@ func judgeLease(run record.Run) Finding {
 	seen := fmt.Sprintf("longest pause %s in %s of measuring on %s, longest round trip %s",
 		fine(pause.longest), Duration(pause.over), strings.Join(pause.nodes, " and "), fine(rtt.longest))
 	room := fmt.Sprintf("a lease of %s that is renewed %s leaves %s", Duration(ttl), own.words, Duration(budget))
+	waits := nodeTimeout(run.Facts, ttl, rtt.longest)
 	takeover := run.Manifest.Subject.Takeover
 	switch {
 	case takeover > 0 && ttl > takeover:
@@ -82,6 +83,9 @@ func judgeLease(run record.Run) Finding {
 	case own.differs != "":
 		f.Outcome = Warn
 		f.Summary = fmt.Sprintf("%s: the plan's is not the one to judge by; %s; %s", own.differs, seen, room)
+	case waits != "":
+		f.Outcome = Warn
+		f.Summary = fmt.Sprintf("%s; %s; %s", waits, seen, room)
 	default:
 		f.Outcome = Pass
 		f.Summary = fmt.Sprintf("%s; %s; a rare pause and one inside a process (garbage collection) do not show in so short a sample", seen, room)
