@@ -43,7 +43,7 @@ func (s *servers) quorum() bool {
 
 // votes says whether a lock service decides by a majority of its servers.
 func votes(backend string) bool {
-	return slices.Contains([]string{"etcd", "zookeeper", "consul"}, backend)
+	return slices.Contains([]string{"etcd", "redlock", "zookeeper", "consul"}, backend)
 }
 
 // covers reports whether one of the peers, addresses and networks, is or contains
