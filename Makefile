@@ -23,7 +23,7 @@ demo: build
 	./bin/locklab demo
 
 # What the tests need and Go does not bring: a Redis, PostgreSQL's programs (the cluster
-# that the package starts is left alone), a browser that looks at the reports, what reads
+# that the package starts is left alone), ZooKeeper's library and a Java, a browser that looks at the reports, what reads
 # the printed ones, a systemd whose units are disturbed, and what the examples in other
 # languages run on.
 deps: node-deps
@@ -32,6 +32,7 @@ deps: node-deps
 	test -x /lib/systemd/systemd || missing="$$missing systemd"; \
 	command -v gcc >/dev/null && test -f /usr/include/stdio.h || missing="$$missing gcc libc6-dev"; \
 	command -v java >/dev/null || missing="$$missing default-jre-headless"; \
+	test -f /usr/share/java/zookeeper.jar || missing="$$missing libzookeeper-java"; \
 	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$$missing postgresql"; \
 	test -z "$$missing" || { \
 	  test "$$(id -u)" = 0 || { echo "make: missing; run: sudo apt-get install$$missing" >&2; exit 1; }; \

@@ -18,11 +18,12 @@ func fencingEnforced() Item {
 		Probes:   []string{pauseHolder, cutHolder, delayWrite, tokenBattery},
 		Fencing:  true,
 		Fix: map[string]string{
-			"etcd":     "Send the lock key's CreateRevision with every write and let the resource refuse what is below the highest it has accepted, in the same transaction as the write (UPDATE … WHERE fence <= :token, row count checked). If the data is in etcd itself: a Txn that compares the lock key's CreateRevision.",
-			"postgres": "Take the token from a sequence in the statement that takes the lease (an advisory lock has none: draw one after it is granted), and write with UPDATE … SET …, fence = :token WHERE id = :id AND fence <= :token, one statement, row count checked. A SELECT of the fence before the UPDATE is no fencing at READ COMMITTED.",
-			"redlock":  "Redlock has no number to fence with: its value is random, and five independent counters are none. Take the number from the resource itself (a row that each holder raises in one conditional statement, before it works), or use a lock service whose grants are numbered.",
-			"redis":    "SET NX hands out a random value, which says who but not since when. Mint a number with INCR in the Lua script that acquires, send it with every write, and let the resource refuse what is below the highest it has accepted; or move the lock to a consensus system whose grants are numbered.",
-			"":         "Send the lock's ordered token with every write and let the resource refuse, atomically with the write, what is below the highest token that it has accepted. Equality with the last writer's token is not enough.",
+			"etcd":      "Send the lock key's CreateRevision with every write and let the resource refuse what is below the highest it has accepted, in the same transaction as the write (UPDATE … WHERE fence <= :token, row count checked). If the data is in etcd itself: a Txn that compares the lock key's CreateRevision.",
+			"postgres":  "Take the token from a sequence in the statement that takes the lease (an advisory lock has none: draw one after it is granted), and write with UPDATE … SET …, fence = :token WHERE id = :id AND fence <= :token, one statement, row count checked. A SELECT of the fence before the UPDATE is no fencing at READ COMMITTED.",
+			"redlock":   "Redlock has no number to fence with: its value is random, and five independent counters are none. Take the number from the resource itself (a row that each holder raises in one conditional statement, before it works), or use a lock service whose grants are numbered.",
+			"redis":     "SET NX hands out a random value, which says who but not since when. Mint a number with INCR in the Lua script that acquires, send it with every write, and let the resource refuse what is below the highest it has accepted; or move the lock to a consensus system whose grants are numbered.",
+			"zookeeper": "Send the czxid of the lock's node with every write and let the resource refuse what is below the highest it has accepted, in the same transaction as the write; the number in the node's name begins anew when the directory was removed. If the data is in ZooKeeper itself: a multi that checks a version.",
+			"":          "Send the lock's ordered token with every write and let the resource refuse, atomically with the write, what is below the highest token that it has accepted. Equality with the last writer's token is not enough.",
 		},
 		Judge: judgeFencing,
 	}

@@ -16,10 +16,11 @@ func lostReplyRetrySafe() Item {
 		Severity: Major,
 		Probes:   []string{loseReply},
 		Fix: map[string]string{
-			"redlock": "The library deletes by value after a failed attempt, and where that is lost too the key stays until its lease is over: keep the lease short, and have a retry of the same attempt use the same value (WithValue) and extend what it finds.",
-			"redis":   "Set the key with a value that stays the same over the retries of one attempt, and take your own value for a grant (a script: SET NX, else compare the value); or delete it by value after a timeout, before you try again.",
-			"etcd":    "Retry with the same session: its key is the same, and concurrency.Mutex recognises it. After an attempt that failed revoke the lease, so that no key of it stays in the queue.",
-			"":        "Send the same identity with each retry of an attempt, so that the service recognises its own grant.",
+			"redlock":   "The library deletes by value after a failed attempt, and where that is lost too the key stays until its lease is over: keep the lease short, and have a retry of the same attempt use the same value (WithValue) and extend what it finds.",
+			"redis":     "Set the key with a value that stays the same over the retries of one attempt, and take your own value for a grant (a script: SET NX, else compare the value); or delete it by value after a timeout, before you try again.",
+			"etcd":      "Retry with the same session: its key is the same, and concurrency.Mutex recognises it. After an attempt that failed revoke the lease, so that no key of it stays in the queue.",
+			"zookeeper": "Put an id of the attempt into the node's name and look for it before you try again (Curator's withProtection, go-zookeeper's CreateProtectedEphemeralSequential); after an attempt that failed delete its node or close its session.",
+			"":          "Send the same identity with each retry of an attempt, so that the service recognises its own grant.",
 		},
 		Judge: judgeLostReply,
 	}

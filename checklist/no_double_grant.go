@@ -19,11 +19,12 @@ func noDoubleGrant() Item {
 			crashPrimary, restartServer, jumpServer, clockDrift, loseNode, crashHolder, contend, tokenBattery, lostUpdate, replayOperation,
 		},
 		Fix: map[string]string{
-			"etcd":     "Read the timeline first: a session that two clients share counts as one owner in etcd. Give every holder a session of its own, and acquire with concurrency.Mutex or a Txn on CreateRevision = 0.",
-			"postgres": "Take the lease by one conditional statement on the server's clock, release and renew it by its token, and keep the row. A server whose clock is stepped ends leases early, and a promoted asynchronous standby has not heard of the latest ones.",
-			"redlock":  "appendonly yes with appendfsync always on every server (a restart that waits for longer than the longest lease does it as well: Restart= and RestartSec= of its unit); clocks slewed and never stepped; no replicas that are promoted. A step of the clocks of a majority grants twice whatever is set: where that must not be, use a service with consensus.",
-			"redis":    "Acquire with SET NX PX and release with a compare-and-delete script: a plain DEL removes somebody else's lock. A lock forgotten by a failover or a restart needs a consensus system, or appendfsync always on a server that is alone.",
-			"":         "Acquire by one conditional write, release by one that checks the owner, and use a service that replicates before it answers.",
+			"etcd":      "Read the timeline first: a session that two clients share counts as one owner in etcd. Give every holder a session of its own, and acquire with concurrency.Mutex or a Txn on CreateRevision = 0.",
+			"postgres":  "Take the lease by one conditional statement on the server's clock, release and renew it by its token, and keep the row. A server whose clock is stepped ends leases early, and a promoted asynchronous standby has not heard of the latest ones.",
+			"redlock":   "appendonly yes with appendfsync always on every server (a restart that waits for longer than the longest lease does it as well: Restart= and RestartSec= of its unit); clocks slewed and never stepped; no replicas that are promoted. A step of the clocks of a majority grants twice whatever is set: where that must not be, use a service with consensus.",
+			"redis":     "Acquire with SET NX PX and release with a compare-and-delete script: a plain DEL removes somebody else's lock. A lock forgotten by a failover or a restart needs a consensus system, or appendfsync always on a server that is alone.",
+			"zookeeper": "Read the timeline first. Every holder needs an ephemeral sequential node of its own (Curator's InterProcessMutex, kazoo's Lock), and what it learns from a server that was cut off may be old: keep the session timeout above syncLimit × tickTime, or sync before you rely on it.",
+			"":          "Acquire by one conditional write, release by one that checks the owner, and use a service that replicates before it answers.",
 		},
 		Judge: judgeDoubleGrant,
 	}

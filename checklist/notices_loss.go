@@ -17,11 +17,12 @@ func noticesLoss() Item {
 		Severity: Minor,
 		Probes:   []string{pauseHolder, cutHolder},
 		Fix: map[string]string{
-			"etcd":     "Watch Session.Done() and stop the work when it closes, and do not rely on it alone: until a lease's first renewal is answered, etcd's client allows the dial timeout and a second, however short the lease is. Check the monotonic clock against the lease before each write.",
-			"postgres": "A lease table tells nobody that a lease is over: renew from a timer of a third of the TTL, treat a refused renewal as loss, and check the monotonic clock against the lease before each write. With an advisory lock, watch the connection itself (tcp_user_timeout and keepalives on the client too) and stop when it ends; a pool that reconnects silently has lost the lock.",
-			"redlock":  "Nobody is told that a hold is over: extend from a timer of a third of the TTL, stop at the mutex's Until by the monotonic clock, and look at it before each write.",
-			"redis":    "Redis tells nobody that a key expired. Renew from a timer of a third of the TTL, treat a refused renewal as loss, and check the monotonic clock against the lease before each write.",
-			"":         "Compare the monotonic clock with the end of the lease before each write, and stop when the client library reports the loss.",
+			"etcd":      "Watch Session.Done() and stop the work when it closes, and do not rely on it alone: until a lease's first renewal is answered, etcd's client allows the dial timeout and a second, however short the lease is. Check the monotonic clock against the lease before each write.",
+			"postgres":  "A lease table tells nobody that a lease is over: renew from a timer of a third of the TTL, treat a refused renewal as loss, and check the monotonic clock against the lease before each write. With an advisory lock, watch the connection itself (tcp_user_timeout and keepalives on the client too) and stop when it ends; a pool that reconnects silently has lost the lock.",
+			"redlock":   "Nobody is told that a hold is over: extend from a timer of a third of the TTL, stop at the mutex's Until by the monotonic clock, and look at it before each write.",
+			"redis":     "Redis tells nobody that a key expired. Renew from a timer of a third of the TTL, treat a refused renewal as loss, and check the monotonic clock against the lease before each write.",
+			"zookeeper": "Stop the work at SUSPENDED (a ConnectionStateListener), not only at LOST: Curator counts a session as lost a whole timeout after the connection was, when the servers have long given the lock away. A follower that is cut off from its leader goes on answering pings for syncLimit ticks: keep the session timeout above that. Check the monotonic clock before each write.",
+			"":          "Compare the monotonic clock with the end of the lease before each write, and stop when the client library reports the loss.",
 		},
 		Judge: judgeNotice,
 	}

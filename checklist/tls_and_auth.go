@@ -17,11 +17,12 @@ func tlsAndAuth() Item {
 		Severity: Minor,
 		Probes:   []string{inspect},
 		Fix: map[string]string{
-			"etcd":     "Start the members with --cert-file, --key-file and --client-cert-auth --trusted-ca-file; enable users with etcdctl auth enable.",
-			"postgres": "Set ssl = on, hostssl lines with scram-sha-256 in pg_hba.conf and no trust line, a role of its own for each application, and sslmode=verify-full on the client.",
-			"redlock":  "On every server: tls-port, tls-cert-file and tls-ca-cert-file, port 0, and an ACL user with a password for each application (requirepass at least).",
-			"redis":    "Set tls-port, tls-cert-file and tls-ca-cert-file, port 0, and an ACL user with a password for each application (requirepass at least).",
-			"":         "Let clients connect over TLS only, and give each application credentials of its own.",
+			"etcd":      "Start the members with --cert-file, --key-file and --client-cert-auth --trusted-ca-file; enable users with etcdctl auth enable.",
+			"postgres":  "Set ssl = on, hostssl lines with scram-sha-256 in pg_hba.conf and no trust line, a role of its own for each application, and sslmode=verify-full on the client.",
+			"redlock":   "On every server: tls-port, tls-cert-file and tls-ca-cert-file, port 0, and an ACL user with a password for each application (requirepass at least).",
+			"redis":     "Set tls-port, tls-cert-file and tls-ca-cert-file, port 0, and an ACL user with a password for each application (requirepass at least).",
+			"zookeeper": "Set secureClientPort with ssl.keyStore and ssl.trustStore (ssl.clientAuth=need is the default) and drop clientPort; make the nodes with an access list of the digest, x509 or sasl scheme instead of world:anyone, and leave skipACL off.",
+			"":          "Let clients connect over TLS only, and give each application credentials of its own.",
 		},
 		Judge: judgeTLS,
 	}

@@ -20,11 +20,12 @@ func tokensIncreasing() Item {
 		},
 		Fencing: true,
 		Fix: map[string]string{
-			"etcd":     "Use the CreateRevision of the lock key, one session per holder, and restore snapshots with --bump-revision and --mark-compacted.",
-			"postgres": "Draw the token with nextval in the statement that takes the lease, where the row is locked (not in the VALUES of an INSERT that may wait), from a sequence with CACHE 1 and NO CYCLE beside a logged table; an advisory lock has no token at all. An asynchronous standby that is promoted can hand out numbers again: synchronous_standby_names.",
-			"redlock":  "Redlock's value is random and has no order, and no counter on independent servers gets one. Number the grants where the data is, or use a lock service that numbers them.",
-			"redis":    "Mint the token with INCR in the Lua script that acquires, on a server that keeps it (appendonly yes, appendfsync always); a random value has no order.",
-			"":         "Take the token from the service's own replicated counter or log index, never from a clock or a random source.",
+			"etcd":      "Use the CreateRevision of the lock key, one session per holder, and restore snapshots with --bump-revision and --mark-compacted.",
+			"postgres":  "Draw the token with nextval in the statement that takes the lease, where the row is locked (not in the VALUES of an INSERT that may wait), from a sequence with CACHE 1 and NO CYCLE beside a logged table; an advisory lock has no token at all. An asynchronous standby that is promoted can hand out numbers again: synchronous_standby_names.",
+			"redlock":   "Redlock's value is random and has no order, and no counter on independent servers gets one. Number the grants where the data is, or use a lock service that numbers them.",
+			"redis":     "Mint the token with INCR in the Lua script that acquires, on a server that keeps it (appendonly yes, appendfsync always); a random value has no order.",
+			"zookeeper": "Use the czxid of the lock's node, which grows across elections and restarts, and not the number in its name.",
+			"":          "Take the token from the service's own replicated counter or log index, never from a clock or a random source.",
 		},
 		Judge: judgeTokens,
 	}

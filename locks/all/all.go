@@ -7,9 +7,10 @@ import (
 	"github.com/lockaudit/lockaudit/locks/postgres"
 	"github.com/lockaudit/lockaudit/locks/redis"
 	"github.com/lockaudit/lockaudit/locks/redlock"
+	"github.com/lockaudit/lockaudit/locks/zookeeper"
 )
 
 // Drivers returns one driver of each backend.
 func Drivers() []locks.Driver {
-	return []locks.Driver{etcd.Driver{}, postgres.Driver{}, redis.Driver{}, redlock.Driver{}}
+	return []locks.Driver{etcd.Driver{}, postgres.Driver{}, redis.Driver{}, redlock.Driver{}, zookeeper.Driver{}}
 }

@@ -2,12 +2,151 @@ package zookeeper
 
 import (
 	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
 
 	"github.com/lockaudit/lockaudit/facts"
 	"github.com/lockaudit/lockaudit/locks"
 )
 
-// Inspect implements locks.Driver. It only reads.
+// Inspect implements locks.Driver. It reads, and opens a session with each server, which
+// is all that it leaves in the servers' logs.
 func (Driver) Inspect(ctx context.Context, t locks.Target) (facts.Deployment, error) {
-	return facts.Deployment{}, nil
+	o, err := optionsOf(t)
+	if err != nil {
+		return facts.Deployment{}, err
+	}
+	d, err := newDialer(t)
+	if err != nil {
+		return facts.Deployment{}, err
+	}
+	found := facts.Deployment{
+		Backend:       "zookeeper",
+		Consensus:     "zab",
+		Evicts:        yes(false),
+		WallClock:     yes(false), // sessions run on the leader's monotonic clock
+		OrderedTokens: yes(true),
+		TLS:           yes(d.tls != nil),
+	}
+	all := askAll(ctx, d)
+	if !slices.ContainsFunc(all, func(r reading) bool { return r.err == nil }) {
+		return facts.Deployment{}, fmt.Errorf("connect to zookeeper: no server answers: %w", all[0].err)
+	}
+	members(all, &found)
+	settings(all, &found)
+	started(ctx, d, o, &found)
+	access(ctx, d, t, &found)
+	for _, bug := range bugsOf(found.Version) {
+		note(&found, "known bug of version "+found.Version, bug)
+	}
+	return found, nil
+}
+
+func yes(b bool) *bool { return &b }
+
+func note(d *facts.Deployment, name, value string) {
+	d.Settings = append(d.Settings, facts.Setting{Name: name, Value: value})
+}
+
+// reading is what one endpoint says.
+type reading struct {
+	endpoint         string
+	srvr, conf, mntr map[string]string
+	timeouts         []time.Duration // of the sessions that are connected there
+	missing          []string        // words that it did not answer, and why
+	id               string          // of the server, as it numbers its sessions
+	servers          []string        // lines of the ensemble's configuration
+	granted          [2]time.Duration
+	err              error
+}
+
+// askAll asks every endpoint at once.
+func askAll(ctx context.Context, d *dialer) []reading {
+	all := make([]reading, len(d.servers))
+	var asked sync.WaitGroup
+	for i, server := range d.servers {
+		asked.Go(func() { all[i] = askOne(ctx, d.at(server)) })
+	}
+	asked.Wait()
+	return all
+}
+
+func askOne(ctx context.Context, d *dialer) reading {
+	r := reading{endpoint: d.servers[0]}
+	for _, one := range []struct {
+		word, separator string
+		into            *map[string]string
+	}{{"srvr", ": ", &r.srvr}, {"conf", "=", &r.conf}, {"mntr", "\t", &r.mntr}} {
+		said, err := word(ctx, r.endpoint, one.word, d.tls)
+		if err != nil {
+			r.missing = append(r.missing, unknownAt(one.word, r.endpoint, err))
+			if r.err == nil && one.word == "srvr" {
+				r.err = err
+			}
+			continue
+		}
+		*one.into = values(said, one.separator)
+		if one.word == "conf" {
+			r.servers = ensemble(said)
+		}
+	}
+	r.ask(ctx, d)
+	if r.srvr == nil && r.err == errNotListed && r.id != "" {
+		r.err = nil // it serves, and says nothing of itself
+	}
+	if said, err := word(ctx, r.endpoint, "cons", d.tls); err != nil {
+		r.missing = append(r.missing, unknownAt("cons", r.endpoint, err))
+	} else {
+		r.timeouts = sessionTimeouts(said)
+	}
+	return r
+}
+
+// settings are what a reader of the report wants to see of what was read.
+func settings(all []reading, d *facts.Deployment) {
+	for _, r := range all {
+		for _, name := range []string{"tickTime", "initLimit", "syncLimit", "minSessionTimeout", "maxSessionTimeout"} {
+			if value, ok := r.conf[name]; ok && !slices.Contains(d.Settings, facts.Setting{Name: name, Value: value}) {
+				note(d, name, value)
+			}
+		}
+		for _, name := range []string{"zk_fsync_threshold_exceed_count", "zk_max_fsynctime", "zk_digest_mismatches_count", "zk_synced_followers", "zk_synced_observers"} {
+			if value, ok := r.mntr[name]; ok {
+				note(d, strings.TrimPrefix(name, "zk_")+" at "+r.endpoint, value)
+			}
+		}
+		if zxid, ok := r.srvr["Zxid"]; ok {
+			note(d, "zxid at "+r.endpoint, zxid)
+		}
+		if len(r.timeouts) > 0 {
+			note(d, "timeouts of the sessions at "+r.endpoint, fmt.Sprintf("%s to %s, of %d", slices.Min(r.timeouts), slices.Max(r.timeouts), len(r.timeouts)))
+		}
+		d.Unknown = append(d.Unknown, r.missing...)
+	}
+	limits(all, d)
+}
+
+// limits of a session's timeout, as they were granted when the least and the most were
+// asked for, and as a cut compares with them.
+func limits(all []reading, d *facts.Deployment) {
+	for _, r := range all {
+		if r.granted[0] == 0 {
+			continue
+		}
+		if d.MinTTL == 0 || r.granted[0] > d.MinTTL {
+			d.MinTTL = r.granted[0]
+		}
+		note(d, "session timeouts granted by "+r.endpoint, fmt.Sprintf("%s to %s", r.granted[0], r.granted[1]))
+		tick, tickErr := time.ParseDuration(r.conf["tickTime"] + "ms")
+		ticks, ticksErr := time.ParseDuration(r.conf["syncLimit"] + "ms")
+		if tickErr != nil || ticksErr != nil {
+			continue
+		}
+		// A follower that is cut off from the leader answers pings until then, also for a
+		// session that the leader has let expire.
+		note(d, "a cut follower serves its clients, at "+r.endpoint, "for up to "+(tick*ticks/time.Millisecond).String()+" (syncLimit ticks)")
+	}
 }

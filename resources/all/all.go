@@ -7,9 +7,10 @@ import (
 	"github.com/lockaudit/lockaudit/resources/http"
 	"github.com/lockaudit/lockaudit/resources/postgres"
 	"github.com/lockaudit/lockaudit/resources/redis"
+	"github.com/lockaudit/lockaudit/resources/zookeeper"
 )
 
 // Kinds returns one of each kind.
 func Kinds() []resources.Kind {
-	return []resources.Kind{etcd.Kind{}, http.Kind{}, postgres.Kind{}, redis.Kind{}}
+	return []resources.Kind{etcd.Kind{}, http.Kind{}, postgres.Kind{}, redis.Kind{}, zookeeper.Kind{}}
 }

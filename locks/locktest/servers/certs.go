@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// Certs are files of a private authority and of a server on loopback that it vouches
+// Certs are files of a private authority and of a server on loopback, or a client there, that it vouches
 // for.
 type Certs struct{ CA, Cert, Key string }
 
@@ -37,7 +37,7 @@ func NewCerts(tb testing.TB) Certs {
 	server := *template
 	server.IsCA, server.KeyUsage = false, x509.KeyUsageDigitalSignature
 	server.SerialNumber, server.Subject = big.NewInt(2), pkix.Name{CommonName: "test server"}
-	server.ExtKeyUsage, server.IPAddresses = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, []net.IP{net.IPv4(127, 0, 0, 1)}
+	server.ExtKeyUsage, server.IPAddresses = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}, []net.IP{net.IPv4(127, 0, 0, 1)}
 	key, der := issue(tb, &server, ca, caKey)
 	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {

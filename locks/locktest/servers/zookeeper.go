@@ -17,6 +17,12 @@ import (
 // ZooKeeperTick of the test servers: sessions time out after two of them or more.
 const ZooKeeperTick = 200 * time.Millisecond
 
+// jars of Debian's packages: zookeeper.jar names most of what it needs itself.
+var jars = []string{
+	"/usr/share/java/zookeeper.jar", "/usr/share/java/slf4j-simple.jar",
+	"/usr/share/java/servlet-api.jar", "/usr/share/java/netty-codec.jar", "/usr/share/java/netty-resolver.jar", "/usr/share/java/netty-transport-native-unix-common.jar",
+}
+
 // ZooKeeper says how a test server differs from the usual one.
 type ZooKeeper struct {
 	// Lines of its configuration, and properties of its Java machine (name=value).
@@ -80,8 +86,7 @@ func (z ZooKeeper) start(tb testing.TB) (s *Server, plain string) {
 	for _, p := range z.Properties {
 		argv = append(argv, "-D"+p)
 	}
-	argv = append(argv, "-cp", "/usr/share/java/zookeeper.jar:/usr/share/java/slf4j-simple.jar",
-		"org.apache.zookeeper.server.quorum.QuorumPeerMain", file)
+	argv = append(argv, "-cp", strings.Join(jars, ":"), "org.apache.zookeeper.server.quorum.QuorumPeerMain", file)
 	cmd := exec.Command(java, argv...)
 	cmd.Stderr = log
 	s, _ = start(tb, cmd)

@@ -1,0 +1,7 @@
+package zookeeper
+
+// For the tests.
+var (
+	BugsOf = bugsOf
+	Queue  = queue
+)
