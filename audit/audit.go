@@ -95,6 +95,7 @@ func Plan(p *plan.Plan, o Options) (Schedule, error) {
 		},
 	}
 	observed(p, &s.Params)
+	application(p, &s.Params)
 	if len(nodes) > 2 {
 		s.Params.NodeB = nodes[1].Name
 	}
@@ -240,6 +241,7 @@ func manifest(p *plan.Plan, o Options, s Schedule) record.Manifest {
 		Name: p.Name, File: p.File, Backend: p.Lock.Backend, Key: p.Lock.Key,
 		TTL: p.Lock.TTL, Purpose: string(p.Lock.Purpose), Plan: o.PlanPath, Passive: passive(s),
 		Signals: p.Signals.Any(), Takeover: p.Lock.Takeover, BuiltinClient: !p.Clients.Own(),
+		Observed: p.Clients.Observe != nil,
 	}}
 	m.Subject.Owner = record.Owner(p.Owner)
 	for _, w := range p.Waivers {

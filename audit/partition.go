@@ -45,7 +45,7 @@ func (s *stage) Partition(ctx context.Context, node string, c probes.Cut) (histo
 	if len(own) > 0 {
 		ports = nil // the servers speak to each other by other ports than to clients
 	}
-	params, err := partitionParams(peers, ports, c.Direction, s.blast.protect)
+	params, err := partitionParams(peers, ports, c, s.blast.protect)
 	if err != nil {
 		return history.Fault{}, err
 	}
@@ -55,11 +55,11 @@ func (s *stage) Partition(ctx context.Context, node string, c probes.Cut) (histo
 	}
 	out := history.Fault{Kind: spec.Kind, Node: node, For: c.For}
 	var f agent.Fault
-	if c.Client == "" || len(own) > 0 { // a server on the node is cut off with it
+	if c.Client == "" && c.Instance == nil || len(own) > 0 { // a server on the node is cut off with it
 		f, err = s.blast.order(ctx, conn, node, spec, false)
 	} else {
 		out.Scope = scopeProcess
-		f, err = s.cutClient(ctx, conn, node, c.Client, spec)
+		f, err = s.cutProcess(ctx, conn, node, c, spec)
 		if cannot(err) && !c.Alone {
 			why := err
 			out.Scope = scopeNode
@@ -104,22 +104,29 @@ func cannot(err error) bool {
 	return errors.Is(err, inject.ErrUnsupported) || errors.Is(err, inject.ErrRefused)
 }
 
-// cutClient orders the fault for the packets of one lock client.
-func (s *stage) cutClient(ctx context.Context, conn *agent.Conn, node, client string, spec inject.Spec) (agent.Fault, error) {
-	s.mu.Lock()
-	p := s.clients[client]
-	s.mu.Unlock()
-	if p == nil {
-		return agent.Fault{}, fmt.Errorf("cut client %s: it does not run", client)
+// cutProcess orders the fault for the packets of one lock client, or of one process of
+// the application.
+func (s *stage) cutProcess(ctx context.Context, conn *agent.Conn, node string, c probes.Cut, spec inject.Spec) (agent.Fault, error) {
+	var process inject.Process
+	if i, ok := c.Instance.(instance); ok {
+		process = i.process
+	} else {
+		s.mu.Lock()
+		p := s.clients[c.Client]
+		s.mu.Unlock()
+		if p == nil {
+			return agent.Fault{}, fmt.Errorf("cut client %s: it does not run", c.Client)
+		}
+		process = p.process
 	}
 	var params map[string]any
 	if err := json.Unmarshal(spec.Params, &params); err != nil {
-		return agent.Fault{}, fmt.Errorf("cut client %s: %w", client, err)
+		return agent.Fault{}, fmt.Errorf("cut process %d: %w", process.PID, err)
 	}
-	params["process"] = map[string]any{"pid": p.proc.PID, "start_time": p.proc.StartTime}
+	params["process"] = process
 	var err error
 	if spec.Params, err = json.Marshal(params); err != nil {
-		return agent.Fault{}, fmt.Errorf("cut client %s: %w", client, err)
+		return agent.Fault{}, fmt.Errorf("cut process %d: %w", process.PID, err)
 	}
 	return s.blast.order(ctx, conn, node, spec, false)
 }

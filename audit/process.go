@@ -20,14 +20,20 @@ import (
 // process is one running lock client: its protocol connection, and the agent
 // that can stop, resume and kill it.
 type process struct {
-	node  string
-	agent *agent.Conn
-	blast *blast
-	proc  *agent.Proc
-	conn  *clients.Conn
-	caps  []string
+	victim
+	proc *agent.Proc
+	conn *clients.Conn
+	caps []string
 	// keep puts what the client has logged into the record.
 	keep func(log []byte) error
+}
+
+// victim is a process that faults hit, and the agent that can do so.
+type victim struct {
+	node    string
+	agent   *agent.Conn
+	blast   *blast
+	process inject.Process
 }
 
 func (p *process) Conn() *clients.Conn { return p.conn }
@@ -43,14 +49,14 @@ func (p *process) alive() bool {
 	}
 }
 
-// Pause implements probes.Process. The agent is told the start time too: a pid
+// Pause implements probes.Pauser. The agent is told the start time too: a pid
 // alone may have become another process's.
-func (p *process) Pause(ctx context.Context, d time.Duration) (history.Fault, error) {
+func (p victim) Pause(ctx context.Context, d time.Duration) (history.Fault, error) {
 	params, err := json.Marshal(struct {
 		PID       int    `json:"pid"`
 		StartTime uint64 `json:"start_time"`
 		Tree      bool   `json:"tree"`
-	}{p.proc.PID, p.proc.StartTime, true})
+	}{p.process.PID, p.process.StartTime, true})
 	if err != nil {
 		return history.Fault{}, fmt.Errorf("encode pause: %w", err)
 	}
@@ -61,8 +67,8 @@ func (p *process) Pause(ctx context.Context, d time.Duration) (history.Fault, er
 	return history.Fault{ID: f.ID, Kind: "pause", Node: p.node, For: d, Seen: f.Effect.Seen}, nil
 }
 
-// Resume implements probes.Process.
-func (p *process) Resume(ctx context.Context, faultID string) (history.Fault, error) {
+// Resume implements probes.Pauser.
+func (p victim) Resume(ctx context.Context, faultID string) (history.Fault, error) {
 	effect, err := p.agent.Revert(ctx, faultID)
 	if err != nil {
 		return history.Fault{}, err

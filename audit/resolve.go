@@ -63,6 +63,9 @@ func (r resolver) prepare(ctx context.Context, d probes.Demand) ([]string, error
 	if d.Client != "" {
 		return []string{fmt.Sprintf("the process tree of lock client %s, which the agent starts in the audit: pids are known then", d.Client)}, nil
 	}
+	if d.Holder && d.Kind != partition {
+		return []string{"the process that holds the lock then, with its children"}, nil
+	}
 	params := json.RawMessage(d.Params)
 	if d.Kind == partition || d.Kind == hold {
 		all := d.Cut.Peers
@@ -73,7 +76,7 @@ func (r resolver) prepare(ctx context.Context, d probes.Demand) ([]string, error
 			}
 			all = append(all, peer.Hello().Addresses...)
 		}
-		if params, err = partitionParams(all, d.Cut.Ports, d.Cut.Direction, r.protect); err != nil {
+		if params, err = partitionParams(all, d.Cut.Ports, d.Cut, r.protect); err != nil {
 			return nil, err
 		}
 	}
@@ -90,6 +93,11 @@ func (r resolver) prepare(ctx context.Context, d probes.Demand) ([]string, error
 		}
 		for i := range prepared.Objects {
 			prepared.Objects[i] += whose
+		}
+	}
+	if d.Holder {
+		for i := range prepared.Objects {
+			prepared.Objects[i] += ", only packets of the holder's control group if it is alone there"
 		}
 	}
 	return prepared.Objects, err
@@ -129,13 +137,14 @@ func (r resolver) close() error {
 }
 
 // partitionParams are the parameters of a partition.
-func partitionParams(peers []string, ports []int, direction string, protect []string) (json.RawMessage, error) {
+func partitionParams(peers []string, ports []int, c probes.Cut, protect []string) (json.RawMessage, error) {
 	b, err := json.Marshal(struct {
 		Peers     []string `json:"peers"`
 		Ports     []int    `json:"ports,omitempty"`
 		Direction string   `json:"direction,omitempty"`
 		Protect   []string `json:"protect,omitempty"`
-	}{peers, ports, direction, protect})
+		Sever     bool     `json:"sever,omitempty"`
+	}{peers, ports, c.Direction, protect, c.Sever})
 	if err != nil {
 		return nil, fmt.Errorf("encode partition: %w", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/lockaudit/lockaudit/clients"
 	"github.com/lockaudit/lockaudit/facts"
 	"github.com/lockaudit/lockaudit/history"
+	"github.com/lockaudit/lockaudit/inject"
 	"github.com/lockaudit/lockaudit/plan"
 	"github.com/lockaudit/lockaudit/probes"
 	"github.com/lockaudit/lockaudit/record"
@@ -41,6 +42,8 @@ type stage struct {
 	clients map[string]*process
 	started int
 	caps    []string
+
+	seen effects // of an application that is observed
 }
 
 func newStage(p *plan.Plan, planPath string, s Schedule, w *record.Writer, stop func(error)) *stage {
@@ -48,13 +51,14 @@ func newStage(p *plan.Plan, planPath string, s Schedule, w *record.Writer, stop 
 		plan: p, planPath: planPath, schedule: s, w: w,
 		blast: newBlast(p, s.Params), stopper: newStopper(p.Safety.StopIf), stop: stop,
 		agents: map[string]*agent.Conn{}, clients: map[string]*process{},
+		seen: effects{marks: map[string]string{}, nodes: map[string]instance{}, met: map[string]instance{}},
 	}
 }
 
 // nodeOf says where a client lives: A on the first client node, everybody else
 // on the second, because the observer must see the service while A is cut off.
 func (s *stage) nodeOf(client string) string {
-	if client == "a" {
+	if client == "a" || client == "canary-a" {
 		return s.schedule.Params.NodeA
 	}
 	return s.schedule.Params.NodeB
@@ -139,9 +143,10 @@ func (s *stage) start(ctx context.Context, conn *agent.Conn, name string) (*proc
 		return nil, fmt.Errorf("%w: %w", s.noClient(), err)
 	}
 	p := &process{
-		node: s.nodeOf(name), agent: conn, proc: proc, blast: s.blast,
-		conn: clients.NewConn(proc.Stdin(), lastWords{proc}, s.w.Now),
-		keep: func(log []byte) error { return s.w.ClientLog(proc.Name, []byte(s.plan.RedactText(string(log)))) },
+		victim: victim{s.nodeOf(name), conn, s.blast, inject.Process{PID: proc.PID, StartTime: proc.StartTime}},
+		proc:   proc,
+		conn:   clients.NewConn(proc.Stdin(), lastWords{proc}, s.w.Now),
+		keep:   func(log []byte) error { return s.w.ClientLog(proc.Name, []byte(s.plan.RedactText(string(log)))) },
 	}
 	target, err := s.plan.LockTarget(s.schedule.Params.Key)
 	if err != nil {

@@ -81,7 +81,7 @@ func BeliefOverlap(run record.Run) (longest Overlap, ok bool) {
 		}
 	}
 	for _, s := range bothSteps(run) {
-		if s.resume != nil {
+		if s.resume != nil && !s.observed { // what an application believes nobody can see
 			d, open := s.overlap()
 			take(Overlap{d, open, s.probe, s.number})
 		}

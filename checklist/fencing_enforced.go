@@ -58,7 +58,20 @@ func judgeFencing(run record.Run) Finding {
 // judgeStaleWrites judges the five steps, with a pause and with a partition: was
 // the stale write refused, and only it?
 func judgeStaleWrites(run record.Run) Finding {
-	steps := bothSteps(run)
+	kept, steps := allKeptOff(run)
+	f := judgeLetThrough(steps)
+	if len(kept) == 0 {
+		return f
+	}
+	// What the application does decides; lock clients of the audit's own can make it worse.
+	if k := judgeKeptOff(run, kept); f.Outcome != Fail || k.Outcome == Fail && !f.Harm {
+		return k
+	}
+	return f
+}
+
+// judgeLetThrough judges the trials in which A could write.
+func judgeLetThrough(steps []fiveSteps) Finding {
 	f := Finding{Summary: pauseHolder + " was not run", Trials: Trials{Of: len(steps)}}
 	worst, survived := unclear, map[string]bool{}
 	for _, s := range steps {

@@ -13,6 +13,8 @@ import (
 // call that never came is nil.
 type fiveSteps struct {
 	trial
+	// observed: A and B are instances of the application, which does what it does.
+	observed                                                       bool
 	fault                                                          disturbance
 	aGrant, aFirst, pause, expired, bGrant, bWrite, resume, aStale *history.Call
 }
@@ -33,15 +35,15 @@ func bothSteps(run record.Run) []fiveSteps {
 func allSteps(run record.Run, probe string, d disturbance) []fiveSteps {
 	var out []fiveSteps
 	for _, t := range trials(run, probe) {
-		out = append(out, readFiveSteps(t, d))
+		out = append(out, readFiveSteps(t, d, observedApplication(run) && d == paused()))
 	}
 	return out
 }
 
 // readFiveSteps looks for each link after the one before it, in the order of the
 // controller's clock.
-func readFiveSteps(t trial, d disturbance) fiveSteps {
-	s := fiveSteps{trial: t, fault: d}
+func readFiveSteps(t trial, d disturbance, observed bool) fiveSteps {
+	s := fiveSteps{trial: t, fault: d, observed: observed}
 	ofA := faultOn(d.kind, "a")
 	if s.aGrant = t.first(0, "a", history.OpAcquire, granted); s.aGrant == nil {
 		return s
@@ -51,11 +53,15 @@ func readFiveSteps(t trial, d disturbance) fiveSteps {
 	if s.pause == nil {
 		return s
 	}
-	s.expired = t.first(end(s.pause), "observer", history.OpObserve, free)
+	over := free
+	if observed { // others wait for the lock, and have it before anybody sees it free
+		over = another(t.first(0, "observer", history.OpObserve, taken))
+	}
+	s.expired = t.first(end(s.pause), "observer", history.OpObserve, over)
 	if s.bGrant = t.first(end(s.pause), "b", history.OpAcquire, granted); s.bGrant == nil {
 		return s
 	}
-	if s.bWrite = t.first(end(s.bGrant), "b", history.OpWrite); s.bWrite == nil {
+	if s.bWrite = t.first(end(s.bGrant), "b", history.OpWrite); s.bWrite == nil && !observed {
 		return s
 	}
 	if d == cutOff() {
@@ -65,7 +71,7 @@ func readFiveSteps(t trial, d disturbance) fiveSteps {
 			s.aStale = t.first(end(s.bWrite), "a", history.OpWrite)
 		}
 	}
-	if s.resume = t.first(end(s.bWrite), "agent", history.OpRevert, ok, ofA); s.resume == nil {
+	if s.resume = t.first(max(end(s.bGrant), end(s.bWrite)), "agent", history.OpRevert, ok, ofA); s.resume == nil {
 		return s
 	}
 	if d == paused() {
@@ -147,6 +153,8 @@ func (s fiveSteps) danger() (missing string, ok bool) {
 		return missing, false
 	}
 	switch {
+	case s.bWrite == nil:
+		return "B was not seen to write while A was " + s.fault.adjective, false
 	case s.bWrite.Done == nil || s.bWrite.Done.Type == history.Info:
 		return fmt.Sprintf("B's write while A was %s has no definite outcome", s.fault.adjective), false
 	case s.aStale == nil:

@@ -48,6 +48,9 @@ func judgeNotice(run record.Run) Finding {
 	untested := map[string]string{pauseHolder: notRun(run, pauseHolder), cutHolder: notRun(run, cutHolder)}
 	for _, s := range all {
 		missing, ok := s.outlived()
+		if ok && s.observed {
+			missing, ok = "what the application itself believes cannot be seen from outside", false
+		}
 		n := noticing{}
 		if ok {
 			n = s.noticing(lease(run, s.aGrant), run.Manifest.Subject.Can(observeLoss))

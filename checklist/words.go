@@ -57,6 +57,15 @@ func words(e history.Event) string {
 	switch e.Op {
 	case history.OpLost:
 		return "notices by itself that it no longer holds the lock"
+	case history.OpAttempt:
+		return "tries to write, and is kept off: " + e.Err
+	case history.OpExit:
+		return "ends by itself"
+	case history.OpStart:
+		if e.Step != "" {
+			return "is " + e.Step
+		}
+		return "start → " + result(e, "done")
 	case history.OpStep:
 		return "step " + e.Step
 	case history.OpStall:

@@ -30,6 +30,8 @@ const (
 	OpStatus  Op = "status"
 	OpObserve Op = "observe"
 	OpInspect Op = "inspect"
+	OpPeers   Op = "peers"
+	OpQuery   Op = "query"
 	OpCancel  Op = "cancel"
 )
 
@@ -49,7 +51,7 @@ type Request struct {
 	TTLms  int64  `json:"ttl_ms,omitempty"`
 	WaitMs int64  `json:"wait_ms,omitempty"`
 
-	// write, read
+	// write, read; Value is the query of a query
 	Row      string         `json:"row,omitempty"`
 	Token    *history.Token `json:"token,omitempty"`
 	RawToken string         `json:"raw_token,omitempty"`
@@ -108,13 +110,15 @@ type Answer struct {
 	Token *history.Token `json:"token,omitempty"`
 	TTLms int64          `json:"ttl_ms,omitempty"`
 
-	// write, read
-	Seq   uint64 `json:"seq,omitempty"`
-	Value string `json:"value,omitempty"`
+	// write, read, query
+	Seq   uint64   `json:"seq,omitempty"`
+	Value string   `json:"value,omitempty"`
+	Lines []string `json:"lines,omitempty"`
 
-	// status, observe, inspect
+	// status, observe, inspect, peers
 	Holding *bool             `json:"holding,omitempty"`
 	Holder  *Holder           `json:"holder,omitempty"`
+	Peers   []string          `json:"peers,omitempty"`
 	Facts   *facts.Deployment `json:"facts,omitempty"`
 }
 
@@ -125,6 +129,9 @@ type Holder struct {
 	LeftMs int64  `json:"left_ms,omitempty"`
 	// LeaseMs is the whole lease, where the service tells it.
 	LeaseMs int64 `json:"lease_ms,omitempty"`
+	// Owner is what the service stores about the holder, as the holder wrote it. Whoever
+	// knows it may be able to release the lock: it is kept in no record.
+	Owner string `json:"owner,omitempty"`
 }
 
 // maxLine bounds a line in both directions: a client that prints without end

@@ -36,6 +36,10 @@ func (s *server) do(ctx context.Context, req Request) (Answer, error) {
 		return Answer{Holding: &holding}, nil
 	case OpObserve:
 		return s.observe(ctx, req)
+	case OpPeers:
+		return s.peers(ctx, req)
+	case OpQuery:
+		return s.query(ctx, req)
 	case OpInspect:
 		found, err := s.driver.Inspect(ctx, s.target)
 		if err != nil {
@@ -215,6 +219,15 @@ func (s *server) read(ctx context.Context, req Request) (Answer, error) {
 	return a, nil
 }
 
+func (s *server) query(ctx context.Context, req Request) (Answer, error) {
+	lister, ok := s.resource.(resources.Lister)
+	if !ok {
+		return Answer{}, fmt.Errorf("query: the resource cannot be asked: %w", resources.ErrRefused)
+	}
+	lines, err := lister.Query(ctx, req.Value)
+	return Answer{Lines: lines}, err
+}
+
 func (s *server) observe(ctx context.Context, req Request) (Answer, error) {
 	observer, ok := s.client.(locks.Observer)
 	if !ok {
@@ -224,7 +237,16 @@ func (s *server) observe(ctx context.Context, req Request) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	return Answer{Holder: &Holder{Held: h.Held, ID: h.ID, LeftMs: h.Left.Milliseconds(), LeaseMs: h.Lease.Milliseconds()}}, nil
+	return Answer{Holder: &Holder{Held: h.Held, ID: h.ID, LeftMs: h.Left.Milliseconds(), LeaseMs: h.Lease.Milliseconds(), Owner: h.Owner}}, nil
+}
+
+func (s *server) peers(ctx context.Context, req Request) (Answer, error) {
+	witness, ok := s.client.(locks.Witness)
+	if !ok {
+		return Answer{}, fmt.Errorf("peers: %s does not tell whose connection a lock belongs to: %w", s.driver.Name(), locks.ErrRefused)
+	}
+	peers, err := witness.Peers(ctx, req.Key)
+	return Answer{Peers: peers}, err
 }
 
 func millis(n int64) time.Duration { return time.Duration(n) * time.Millisecond }

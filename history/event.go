@@ -42,6 +42,7 @@ const (
 	OpStep    Op = "step"    // the probe entered the step named in Step
 	OpStall   Op = "stall"   // the auditor itself did not run for a time: Sample
 	OpLead    Op = "lead"    // the lock service's leader, on Node, as its own members say
+	OpAttempt Op = "attempt" // an observed application tried to write, and the audit's cut kept it off: Err has what was seen
 	OpClock   Op = "clock"   // Clock: what the lock server at Node, or the node Node, shows as the time of day
 )
 
@@ -126,6 +127,9 @@ type Holder struct {
 	// Left is the rest of the lease in nanoseconds, Lease the whole of it; 0 if unknown.
 	Left  time.Duration `json:"left,omitempty"`
 	Lease time.Duration `json:"lease,omitempty"`
+	// Owner is what the service stores about the holder. It is never written down:
+	// whoever knows it may be able to release the lock.
+	Owner string `json:"-"`
 }
 
 // Clock is a wall clock that was read from elsewhere.

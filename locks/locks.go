@@ -131,6 +131,13 @@ type Observer interface {
 	Observe(ctx context.Context, key string) (history.Holder, error)
 }
 
+// Witness is implemented by clients whose service knows connections. Peers lists, as
+// address:port, those of which one is the holder's: exactly one where the service says
+// so, or all that it heard from within the last moment. It has no side effect.
+type Witness interface {
+	Peers(ctx context.Context, key string) ([]string, error)
+}
+
 // Surveyor is implemented by drivers that can look at a service of which nobody has
 // said yet which locks are in it. It changes nothing there.
 type Surveyor interface {

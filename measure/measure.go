@@ -10,6 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/lockaudit/lockaudit/inject/target"
 )
 
 // Kind names a measurement.
@@ -23,6 +25,8 @@ const (
 	KindFetch   Kind = "fetch"   // Fetch → Page
 	KindLog     Kind = "log"     // Log → Lines
 	KindClock   Kind = "clock"   // Clock → Reading
+	KindProcess Kind = "process" // target.Selector → target.Target
+	KindFlows   Kind = "flows"   // inject.Process → []target.Flow
 )
 
 // ErrParams: the parameters are out of range or not understood.
@@ -75,6 +79,10 @@ func Run(ctx context.Context, kind Kind, params json.RawMessage) (json.RawMessag
 		return run(ctx, kind, params, readLog)
 	case KindClock:
 		return run(ctx, kind, params, readClock)
+	case KindProcess:
+		return run(ctx, kind, params, target.Resolve)
+	case KindFlows:
+		return run(ctx, kind, params, target.Flows)
 	}
 	return nil, fmt.Errorf("unknown kind %q: %w", kind, ErrParams)
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // Clients says which program takes the lock in the probes: the built-in client
-// of the backend, or one that speaks the client protocol.
+// of the backend, one that speaks the client protocol, or the application itself.
 type Clients struct {
 	Builtin *bool    `yaml:"builtin,omitempty"`
 	Exec    []string `yaml:"exec,omitempty"`
@@ -19,6 +19,9 @@ type Clients struct {
 	// Observer is the program that asks the service who holds the key, and how it is
 	// built, where Exec can do neither; empty: Exec.
 	Observer []string `yaml:"observer,omitempty"`
+	// Observe: the holder in the five steps is the application itself, unchanged. Where
+	// a probe needs lock clients, they are the ones above.
+	Observe *Observe `yaml:"observe,omitempty"`
 }
 
 // Own reports whether the lock clients are the user's own program.
@@ -94,7 +97,7 @@ func (c Clients) validate() error {
 	switch {
 	case builtin && c.Own():
 		return &Error{Msg: "clients names both builtin and exec", Hint: "choose one"}
-	case c.Builtin != nil && !*c.Builtin && !c.Own():
+	case c.Builtin != nil && !*c.Builtin && !c.Own() && c.Observe == nil:
 		return &Error{Msg: "clients names no program", Hint: "builtin: true, or exec: [node, /opt/client.js]"}
 	case c.Own() && c.Exec[0] == "":
 		return &Error{Msg: "clients.exec has an empty command", Hint: "for example exec: [node, /opt/client.js]"}

@@ -56,6 +56,7 @@ func (p *Plan) fill() error {
 		p.MeasureFor = DefaultMeasureFor
 	}
 	p.Safety.fill()
+	p.Clients.Observe.fill()
 	if !p.Probes.Passive && len(p.Probes.Names) == 0 {
 		p.Probes.All = true
 	}

@@ -27,6 +27,10 @@ type Safety struct {
 	Protect []string `yaml:"protect,omitempty"`
 	// Allow names refusals that do not apply to this plan.
 	Allow []Override `yaml:"allow,omitempty"`
+	// AllowHarm lets the late write of an application that is observed through to the
+	// resource, to see what that does with it: for practice labs. Without it the write
+	// is kept off.
+	AllowHarm bool `yaml:"allow_harm,omitempty"`
 }
 
 // Override is a refusal that a plan can lift by its name.

@@ -49,6 +49,9 @@ func (p *Plan) validate() error {
 	if err := p.validateWaivers(); err != nil {
 		return err
 	}
+	if err := p.validateObserve(); err != nil {
+		return err
+	}
 	return p.validateSignals()
 }
 

@@ -26,16 +26,10 @@ type openCut struct{ kind, node, target, id string }
 // cut puts a partition into effect on a node. target is whose network it is: the
 // name of a client, or of the node itself.
 func (c *cuts) cut(ctx context.Context, node, target string, cut Cut) error {
-	e := history.Event{Actor: "agent", Node: node, Op: history.OpInject, Type: history.Invoke}
-	e.Fault = &history.Fault{Kind: cut.kind(), Node: node, Target: target, For: cut.For}
-	invoke := c.t.record(e)
-	if err := c.t.unrecorded(); err != nil {
-		return err
-	}
-	agentCtx, cancel := context.WithTimeout(ctx, agentLimit)
-	defer cancel()
-	fault, err := c.t.Stage.Partition(agentCtx, node, cut)
-	c.t.record(faultDone(e, invoke, target, fault, err))
+	f := history.Fault{Kind: cut.kind(), Node: node, Target: target, For: cut.For}
+	fault, err := c.t.inject(ctx, f, func(ctx context.Context) (history.Fault, error) {
+		return c.t.Stage.Partition(ctx, node, cut)
+	})
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", cut.kind(), node, err)
 	}
@@ -55,14 +49,12 @@ func (c *cuts) heal(ctx context.Context) error {
 }
 
 func (c *cuts) healOne(ctx context.Context, o openCut) error {
-	e := history.Event{Actor: "agent", Node: o.node, Op: history.OpRevert, Type: history.Invoke}
-	e.Fault = &history.Fault{ID: o.id, Kind: o.kind, Node: o.node, Target: o.target}
-	invoke := c.t.record(e)
-	agentCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), agentLimit)
-	defer cancel()
-	fault, err := c.t.Stage.Heal(agentCtx, o.node, o.id)
-	fault.Kind = o.kind
-	c.t.record(faultDone(e, invoke, o.target, fault, err))
+	f := history.Fault{ID: o.id, Kind: o.kind, Node: o.node, Target: o.target}
+	fault, err := c.t.revert(ctx, f, func(ctx context.Context) (history.Fault, error) {
+		fault, err := c.t.Stage.Heal(ctx, o.node, o.id)
+		fault.Kind = o.kind
+		return fault, err
+	})
 	if err != nil {
 		return fmt.Errorf("heal %s: %w", o.node, err)
 	}

@@ -18,6 +18,9 @@ type Demand struct {
 	// Client is the lock client that is hit, a process that the audit starts: its pid
 	// is known once it runs.
 	Client string
+	// Holder: the process of the application that holds the lock then is hit, if it is on
+	// the node.
+	Holder bool
 	// Cut is what a partition cuts off; the own addresses of the nodes PeerNodes
 	// come in addition, which their agents know.
 	Cut       Cut
@@ -33,6 +36,23 @@ func pausesClient(limit func(Params) time.Duration) func(Params) []Demand {
 	return func(p Params) []Demand {
 		return []Demand{{Node: p.NodeA, Kind: "pause", For: limit(p), Client: "a"}}
 	}
+}
+
+// pausesHolder is a pause of client a, or of the application's process that holds the
+// lock, of which nobody knows before where it is.
+func pausesHolder(p Params) []Demand {
+	if p.Observe == nil {
+		return pausesClient(leaseLimit)(p)
+	}
+	var out []Demand
+	for _, node := range p.Observe.Nodes {
+		out = append(out, Demand{Together: "holder on " + node, Node: node, Kind: "pause", For: pauseLimit(p), Holder: true})
+		if !p.Observe.AllowHarm {
+			cut := Cut{Peers: p.ResourcePeers, Ports: p.ResourcePorts, Direction: "both", Sever: true}
+			out = append(out, Demand{Together: "holder on " + node, Node: node, Kind: partition, For: shadowLimit(p), Cut: cut, Holder: true})
+		}
+	}
+	return out
 }
 
 // cutsOffA is a partition between A's node and the lock service.
@@ -129,6 +149,10 @@ func isolatesLeader(p Params) []Demand {
 // String says in words what would be ordered.
 func (d Demand) String() string {
 	switch {
+	case d.Holder && d.Kind == partition:
+		return fmt.Sprintf("partition of the lock's holder, if it is on %s, for at most %s: all traffic with %v, port %v", d.Node, d.For, d.Cut.Peers, d.Cut.Ports)
+	case d.Holder:
+		return fmt.Sprintf("%s of the lock's holder, if it is on %s, for at most %s", d.Kind, d.Node, d.For)
 	case d.Client != "":
 		return fmt.Sprintf("%s of lock client %s on %s, for at most %s", d.Kind, d.Client, d.Node, d.For)
 	case d.Kind == partition && d.Cut.Direction == "in":

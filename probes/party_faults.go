@@ -10,35 +10,58 @@ import (
 
 // pause stops the client's process for at most d.
 func (p *party) pause(ctx context.Context, d time.Duration) (faultID string, err error) {
-	e := history.Event{Actor: "agent", Node: p.proc.Node(), Op: history.OpInject, Type: history.Invoke}
-	e.Fault = &history.Fault{Kind: "pause", Node: p.proc.Node(), Target: p.name, For: d}
-	invoke := p.t.record(e)
-	if err := p.t.unrecorded(); err != nil {
-		return "", err
-	}
-	agentCtx, cancel := context.WithTimeout(ctx, agentLimit)
-	defer cancel()
-	fault, err := p.proc.Pause(agentCtx, d)
-	p.t.record(faultDone(e, invoke, p.name, fault, err))
-	if err != nil {
-		return "", fmt.Errorf("pause client %s: %w", p.name, err)
-	}
-	return fault.ID, nil
+	return p.t.pause(ctx, p.name, p.proc.Node(), p.proc, d)
 }
 
 // resume ends the pause; it runs also when the audit is being stopped.
 func (p *party) resume(ctx context.Context, faultID string) error {
-	e := history.Event{Actor: "agent", Node: p.proc.Node(), Op: history.OpRevert, Type: history.Invoke}
-	e.Fault = &history.Fault{ID: faultID, Kind: "pause", Node: p.proc.Node(), Target: p.name}
-	invoke := p.t.record(e)
-	agentCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), agentLimit)
-	defer cancel()
-	fault, err := p.proc.Resume(agentCtx, faultID)
-	p.t.record(faultDone(e, invoke, p.name, fault, err))
+	return p.t.resume(ctx, p.name, p.proc.Node(), p.proc, faultID)
+}
+
+func (t *Trial) pause(ctx context.Context, name, node string, proc Pauser, d time.Duration) (faultID string, err error) {
+	fault, err := t.inject(ctx, history.Fault{Kind: "pause", Node: node, Target: name, For: d}, func(ctx context.Context) (history.Fault, error) {
+		return proc.Pause(ctx, d)
+	})
 	if err != nil {
-		return fmt.Errorf("resume client %s: %w", p.name, err)
+		return "", fmt.Errorf("pause %s: %w", name, err)
+	}
+	return fault.ID, nil
+}
+
+func (t *Trial) resume(ctx context.Context, name, node string, proc Pauser, faultID string) error {
+	_, err := t.revert(ctx, history.Fault{ID: faultID, Kind: "pause", Node: node, Target: name}, func(ctx context.Context) (history.Fault, error) {
+		return proc.Resume(ctx, faultID)
+	})
+	if err != nil {
+		return fmt.Errorf("resume %s: %w", name, err)
 	}
 	return nil
+}
+
+// inject records a fault, orders it, and records what came of it.
+func (t *Trial) inject(ctx context.Context, f history.Fault, order func(context.Context) (history.Fault, error)) (history.Fault, error) {
+	e := history.Event{Actor: "agent", Node: f.Node, Op: history.OpInject, Type: history.Invoke, Fault: &f}
+	invoke := t.record(e)
+	if err := t.unrecorded(); err != nil {
+		return history.Fault{}, err
+	}
+	agentCtx, cancel := context.WithTimeout(ctx, agentLimit)
+	defer cancel()
+	fault, err := order(agentCtx)
+	t.record(faultDone(e, invoke, f.Target, fault, err))
+	return fault, err
+}
+
+// revert is inject for the end of a fault; it is ordered also when the audit is being
+// stopped.
+func (t *Trial) revert(ctx context.Context, f history.Fault, order func(context.Context) (history.Fault, error)) (history.Fault, error) {
+	e := history.Event{Actor: "agent", Node: f.Node, Op: history.OpRevert, Type: history.Invoke, Fault: &f}
+	invoke := t.record(e)
+	agentCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), agentLimit)
+	defer cancel()
+	fault, err := order(agentCtx)
+	t.record(faultDone(e, invoke, f.Target, fault, err))
+	return fault, err
 }
 
 func faultDone(e, invoke history.Event, target string, fault history.Fault, err error) history.Event {

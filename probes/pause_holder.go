@@ -19,10 +19,13 @@ func pauseHolderPastTTL() Probe {
 	return Probe{
 		Name:     "pause-holder-past-ttl",
 		About:    "the five steps: acquire on A, pause A, expire and acquire on B, resume A, is A's stale write refused?",
-		needs:    []need{aResource},
-		MaxFault: leaseLimit,
-		Demands:  pausesClient(leaseLimit),
+		needs:    []need{aResource, keepsOff},
+		MaxFault: observedLimit,
+		Demands:  pausesHolder,
 		Explain: func(p Params) []string {
+			if p.Observe != nil {
+				return explainObserved(p)
+			}
 			return []string{
 				fmt.Sprintf("SIGSTOP of the audit's own lock client a on %s, for at most %s; it is resumed as soon as B has written", p.NodeA, leaseLimit(p)),
 				fmt.Sprintf("acquire %s on %s, let its lease expire (%s), acquire it on %s", p.Key, p.NodeA, p.TTL, p.NodeB),
@@ -34,6 +37,9 @@ func pauseHolderPastTTL() Probe {
 }
 
 func fiveSteps(ctx context.Context, t *Trial) error {
+	if t.Observe != nil {
+		return observedSteps(ctx, t)
+	}
 	a, b, err := t.pair(ctx)
 	if err != nil {
 		return err

@@ -101,6 +101,8 @@ type Params struct {
 	PeersUnknown  string
 	// PeersLater: there are none yet, because a dry run looks no name up.
 	PeersLater bool
+	// Observe: the holder in the five steps is the application itself; nil: it is not.
+	Observe *Observe
 }
 
 // Row is a row of the audit's own in the protected resource.
@@ -115,6 +117,7 @@ type Stage interface {
 	// Facts stores what inspection found.
 	Facts(facts.Deployment) error
 	Meter
+	Witness
 	// Partition makes packets between a node and peers vanish; Heal ends that early.
 	// Both return once the agent has read the state back from the kernel. Where the
 	// node cannot do it, Partition fails with ErrSkip.
@@ -152,6 +155,12 @@ type Cut struct {
 	// then it fails with ErrSkip.
 	Client string
 	Alone  bool
+	// Instance, if given, is a process of the application, which is cut off as a lock
+	// client would be.
+	Instance Instance
+	// Sever resets the connections that were cut before it ends: what was sent on them
+	// meanwhile never arrives.
+	Sever bool
 	// Hold keeps what is sent to the peers back until the end, instead of losing it.
 	Hold bool
 }
@@ -170,10 +179,7 @@ type Process interface {
 	Node() string
 	// Can reports whether the client declared a capability.
 	Can(capability string) bool
-	// Pause stops the process for at most d; Resume ends that early. Both return
-	// once the agent has read the state back from the kernel.
-	Pause(ctx context.Context, d time.Duration) (history.Fault, error)
-	Resume(ctx context.Context, faultID string) (history.Fault, error)
+	Pauser
 	// Skew shows the process another wall clock; see Stage.SkewServer. Stage.Unskew
 	// ends it.
 	Skew(ctx context.Context, s Skew) (history.Fault, error)

@@ -88,6 +88,8 @@ type Subject struct {
 	// BuiltinClient: the probes ran with lockaudit's own lock client, not with the
 	// deployment's.
 	BuiltinClient bool `json:"builtin_client,omitempty"`
+	// Observed: the holder in the five steps was a process of the application itself.
+	Observed bool `json:"observed,omitempty"`
 	// Takeover is the longest time without a holder that the plan accepts after a
 	// crash; 0: the plan does not say.
 	Takeover time.Duration `json:"takeover,omitempty"`

@@ -65,6 +65,12 @@ type Resource interface {
 	Close() error
 }
 
+// Lister is implemented by resources that can be asked by a query of the user's own what
+// was written, a line for each. It changes nothing there.
+type Lister interface {
+	Query(ctx context.Context, query string) (lines []string, err error)
+}
+
 // Kind opens resources of one kind.
 type Kind interface {
 	// Name is the word in the plan's resource.kind.

@@ -45,10 +45,22 @@ func onPort(ctx context.Context, s Selector) ([]candidate, error) {
 
 // holds reports that the process has one of the sockets open.
 func holds(pid int, inodes map[uint32]bool) bool {
+	for inode := range socketsOf(pid) {
+		if inodes[inode] {
+			return true
+		}
+	}
+	return false
+}
+
+// socketsOf are the inodes of a process's sockets; none where it has ended, or is
+// another user's.
+func socketsOf(pid int) map[uint32]bool {
+	out := map[uint32]bool{}
 	dir := "/proc/" + strconv.Itoa(pid) + "/fd"
 	fds, err := os.ReadDir(dir)
 	if err != nil {
-		return false // it has ended, or is another user's
+		return out
 	}
 	for _, fd := range fds {
 		link, err := os.Readlink(dir + "/" + fd.Name())
@@ -60,17 +72,41 @@ func holds(pid int, inodes map[uint32]bool) bool {
 			continue
 		}
 		inode, err := strconv.ParseUint(strings.TrimSuffix(number, "]"), 10, 32)
-		if err == nil && inodes[uint32(inode)] {
-			return true
+		if err == nil {
+			out[uint32(inode)] = true
 		}
 	}
-	return false
+	return out
 }
 
 // listeners asks the kernel's socket diagnostics, in the selector's namespace, for
 // the inodes of listening TCP and of unconnected UDP sockets.
 func listeners(s Selector) (map[uint32]bool, error) {
-	at, err := openNetns(s.Netns)
+	out := map[uint32]bool{}
+	for _, proto := range []struct {
+		name   string
+		number uint8
+		states uint32 // 1 << TCP_LISTEN, 1 << TCP_CLOSE
+	}{{"tcp", unix.IPPROTO_TCP, 1 << 10}, {"udp", unix.IPPROTO_UDP, 1 << 7}} {
+		if s.Proto != "" && s.Proto != proto.name {
+			continue
+		}
+		messages, err := diagnose(s.Netns, proto.number, proto.states)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range messages {
+			if port, inode, ok := parseDiag(m); ok && port == s.Port {
+				out[inode] = true
+			}
+		}
+	}
+	return out, nil
+}
+
+// diagnose lists a namespace's sockets of a protocol in the given states, IPv4 and IPv6.
+func diagnose(path string, proto uint8, states uint32) ([][]byte, error) {
+	at, err := openNetns(path)
 	if err != nil {
 		return nil, err
 	}
@@ -81,32 +117,19 @@ func listeners(s Selector) (map[uint32]bool, error) {
 	}
 	handle := &nl.SocketHandle{Socket: socket}
 	defer handle.Close()
-	out := map[uint32]bool{}
-	for _, proto := range []struct {
-		name   string
-		number uint8
-		states uint32 // 1 << TCP_LISTEN, 1 << TCP_CLOSE
-	}{{"tcp", unix.IPPROTO_TCP, 1 << 10}, {"udp", unix.IPPROTO_UDP, 1 << 7}} {
-		if s.Proto != "" && s.Proto != proto.name {
-			continue
+	var out [][]byte
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		req := nl.NewNetlinkRequest(nl.SOCK_DIAG_BY_FAMILY, unix.NLM_F_DUMP)
+		req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_INET_DIAG: handle}
+		req.AddData(diagRequest{family, proto, states})
+		messages, err := req.Execute(unix.NETLINK_INET_DIAG, 0)
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EAFNOSUPPORT) {
+			continue // no IPv6, or udp_diag is not loaded
 		}
-		for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-			req := nl.NewNetlinkRequest(nl.SOCK_DIAG_BY_FAMILY, unix.NLM_F_DUMP)
-			req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_INET_DIAG: handle}
-			req.AddData(diagRequest{family, proto.number, proto.states})
-			messages, err := req.Execute(unix.NETLINK_INET_DIAG, 0)
-			if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EAFNOSUPPORT) {
-				continue // no IPv6, or udp_diag is not loaded
-			}
-			if err != nil {
-				return nil, fmt.Errorf("ask socket diagnostics: %w", err)
-			}
-			for _, m := range messages {
-				if port, inode, ok := parseDiag(m); ok && port == s.Port {
-					out[inode] = true
-				}
-			}
+		if err != nil {
+			return nil, fmt.Errorf("ask socket diagnostics: %w", err)
 		}
+		out = append(out, messages...)
 	}
 	return out, nil
 }

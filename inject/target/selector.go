@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"unicode"
@@ -40,6 +41,8 @@ type Selector struct {
 	Port  int    `json:"port,omitempty"`
 	Proto string `json:"proto,omitempty"`
 	Netns string `json:"netns,omitempty"`
+	// Socket is the local end, address:port, of a TCP connection that the process has.
+	Socket string `json:"socket,omitempty"`
 }
 
 // Cmdline is an exact command line: in JSON a string, which is compared with the
@@ -107,7 +110,7 @@ func (s Selector) ways() []string {
 		set  bool
 	}{
 		{"pid", s.PID != 0}, {"name", s.Name != ""}, {"cmdline", !s.Cmdline.IsZero()}, {"pid_file", s.PIDFile != ""},
-		{"unit", s.Unit != ""}, {"container", s.Container != ""}, {"port", s.Port != 0},
+		{"unit", s.Unit != ""}, {"container", s.Container != ""}, {"port", s.Port != 0}, {"socket", s.Socket != ""},
 	} {
 		if w.set {
 			out = append(out, w.name)
@@ -135,6 +138,8 @@ func (s Selector) String() string {
 		return fmt.Sprintf("%s port %d in %s", orDefault(s.Proto, "tcp or udp"), s.Port, s.Netns)
 	case s.Port != 0:
 		return fmt.Sprintf("%s port %d", orDefault(s.Proto, "tcp or udp"), s.Port)
+	case s.Socket != "":
+		return "connection from " + s.Socket
 	}
 	return "nothing"
 }
@@ -171,7 +176,7 @@ const maxText = 1 << 20
 func (s Selector) Validate() error {
 	switch ways := s.ways(); {
 	case len(ways) == 0:
-		return errors.New("select process: nothing is named; one of pid, name, cmdline, pid_file, unit, container, port is needed")
+		return errors.New("select process: nothing is named; one of pid, name, cmdline, pid_file, unit, container, port, socket is needed")
 	case len(ways) > 1:
 		return fmt.Errorf("select process: %s are given, exactly one is needed", strings.Join(ways, " and "))
 	}
@@ -199,11 +204,15 @@ func (s Selector) Validate() error {
 		return errors.New("select process: proto and netns belong to port")
 	case s.Proto != "" && s.Proto != "tcp" && s.Proto != "udp":
 		return bad("proto", s.Proto, "tcp or udp")
+	case s.Socket != "" && !isAddrPort(s.Socket):
+		return bad("socket", s.Socket, "address:port")
 	case s.Netns != "" && (!filepath.IsAbs(s.Netns) || strings.Contains(s.Netns, "\x00")):
 		return bad("netns", s.Netns, "an absolute path")
 	}
 	return nil
 }
+
+func isAddrPort(s string) bool { _, err := netip.ParseAddrPort(s); return err == nil }
 
 func unprintable(r rune) bool { return !unicode.IsPrint(r) }
 

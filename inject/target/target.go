@@ -102,6 +102,8 @@ func (s Selector) find(ctx context.Context) ([]candidate, error) {
 		return inUnit(ctx, unitName(s.Unit))
 	case s.Container != "":
 		return inContainer(ctx, s.Container)
+	case s.Socket != "":
+		return onSocket(ctx, s.Socket)
 	default:
 		return onPort(ctx, s)
 	}

@@ -22,7 +22,7 @@ func (c *client) Observe(ctx context.Context, key string) (history.Holder, error
 		return history.Holder{}, nil
 	}
 	first := got.Kvs[0]
-	holder := history.Holder{Held: true, ID: strconv.FormatInt(first.CreateRevision, 10)}
+	holder := history.Holder{Held: true, ID: strconv.FormatInt(first.CreateRevision, 10), Owner: string(first.Value)}
 	if first.Lease == 0 {
 		return holder, nil
 	}

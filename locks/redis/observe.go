@@ -24,7 +24,7 @@ func (c *client) Observe(ctx context.Context, key string) (history.Holder, error
 	case err != nil:
 		return history.Holder{}, fmt.Errorf("observe %s: %w", key, c.why(ctx, key, err))
 	}
-	return history.Holder{Held: true, ID: value.Val(), Left: max(left, 0)}, nil
+	return history.Holder{Held: true, ID: value.Val(), Owner: value.Val(), Left: max(left, 0)}, nil
 }
 
 // observeHash reads a lock as Redisson writes it, which an application's own may be: a
@@ -40,7 +40,7 @@ func (c *client) observeHash(ctx context.Context, key string) (history.Holder, e
 	case 0:
 		return history.Holder{}, nil
 	case 2:
-		return history.Holder{Held: true, ID: pairs[0], Left: max(left, 0)}, nil
+		return history.Holder{Held: true, ID: pairs[0], Owner: pairs[0], Left: max(left, 0)}, nil
 	}
 	return history.Holder{}, fmt.Errorf("observe %s: a hash of several fields is no lock that is known here", key)
 }
