@@ -22,7 +22,8 @@ type held struct {
 	made  []nft.Family // whose table was made
 	sides []side
 	u     undo
-	taken Taken    // what a Taker keeps
+	taken Taken // what a Taker keeps
+	cut   cut
 	sets  []string // of the peers
 
 	stop, flapped chan struct{} // of a partition that flaps
@@ -57,7 +58,7 @@ func (f *Fault) inject(ctx context.Context, p inject.Plan) (inject.Effect, error
 	if err != nil {
 		return none, err
 	}
-	h.sides = c.sides(u)
+	h.sides, h.cut = c.sides(u), c
 	for _, set := range c.peers.sets() {
 		h.sets = append(h.sets, set.Name)
 	}

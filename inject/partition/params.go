@@ -41,6 +41,10 @@ type Params struct {
 	// network among the peers covers them. SSH connections that lead to this
 	// process stay anyhow.
 	Protect []string `json:"protect,omitempty"`
+	// Sever resets the TCP connections that were cut before it ends, so that what was
+	// written to them meanwhile never arrives. What ends by the kernel alone, because
+	// this process has died, does not do so.
+	Sever bool `json:"sever,omitempty"`
 }
 
 // cut is Params, checked.
@@ -54,6 +58,7 @@ type cut struct {
 	process   target.Selector
 	flap      flap
 	kept      []kept
+	sever     bool
 }
 
 func (c cut) in() bool  { return c.direction != "out" }
@@ -105,7 +110,7 @@ func decodeParams(b []byte) (cut, error) {
 	if err := inject.DecodeStrict(b, &p); err != nil {
 		return cut{}, err
 	}
-	c := cut{direction: p.Direction, asked: p.Direction, Netns: p.Netns, process: p.Process}
+	c := cut{direction: p.Direction, asked: p.Direction, Netns: p.Netns, process: p.Process, sever: p.Sever}
 	if !p.Process.IsZero() {
 		if err := p.Process.Validate(); err != nil {
 			return cut{}, fmt.Errorf("process: %w", err)

@@ -177,6 +177,9 @@ func (f *Fault) objects(c cut, u undo) []string {
 	if s := c.flap.String(); s != "" {
 		out = append(out, in+s)
 	}
+	if c.sever {
+		out = append(out, in+"reset, before it ends, the TCP connections to "+c.peers.String()+whose)
+	}
 	for _, e := range c.kept {
 		out = append(out, in+"keep "+e.String())
 	}

@@ -59,6 +59,9 @@ func (h *held) revert() (inject.Effect, error) {
 		}
 		e.Seen += fmt.Sprintf("; %d let go", n)
 	}
+	if h.cut.sever {
+		e.Seen += h.sever()
+	}
 	if err := h.remove(); err != nil {
 		return e, err
 	}
