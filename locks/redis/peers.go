@@ -11,11 +11,11 @@ import (
 // ones that the server heard from within the last second, which it counts in whole ones.
 // The connection that has just taken or renewed a lock is among them.
 func (c *client) Peers(ctx context.Context, key string) ([]string, error) {
-	list, err := call(ctx, func() (string, error) { return c.rdb.ClientList(ctx).Result() })
+	list, err := Call(ctx, func() (string, error) { return c.rdb.ClientList(ctx).Result() })
 	if err != nil {
 		return nil, fmt.Errorf("list connections for %s: %w", key, err)
 	}
-	own, err := call(ctx, func() (int64, error) { return c.rdb.ClientID(ctx).Result() })
+	own, err := Call(ctx, func() (int64, error) { return c.rdb.ClientID(ctx).Result() })
 	if err != nil {
 		return nil, fmt.Errorf("list connections for %s: %w", key, err)
 	}

@@ -44,7 +44,7 @@ func (c *client) Observe(ctx context.Context, key string) (history.Holder, error
 		}
 		// The lease is over when fewer than a majority have it.
 		slices.SortFunc(rest, func(x, y time.Duration) int { return int(y - x) })
-		return history.Holder{Held: true, ID: value, Left: rest[c.majority()-1]}, nil
+		return history.Holder{Held: true, ID: value, Owner: value, Left: rest[c.majority()-1]}, nil
 	}
 	if most+silent >= c.majority() {
 		return history.Holder{}, fmt.Errorf("observe %s: %d of %d servers do not answer: %w", key, silent, len(c.servers), errors.Join(errs...))
