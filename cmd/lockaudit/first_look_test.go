@@ -114,6 +114,7 @@ const (
 func TestFirstLook(t *testing.T) {
 	bin := programs(t)
 	t.Run("redis", func(t *testing.T) { lookAtRedis(t, bin) })
+	t.Run("sentinel", func(t *testing.T) { lookBySentinels(t, bin) })
 	t.Run("etcd", func(t *testing.T) { lookAtEtcd(t, bin) })
 	t.Run("postgres", func(t *testing.T) { lookAtPostgres(t, bin) })
 	t.Run("as written", func(t *testing.T) { lookAsWritten(t, bin) })

@@ -53,6 +53,7 @@ Exit status:
   64  the command line is wrong`,
 		Example: `  lockaudit init redis://10.0.0.1:6379
   lockaudit init etcd://10.0.0.1:2379 --prefix /locks/ -o billing.yaml
+  lockaudit init redis+sentinel://10.0.0.1,10.0.0.2,10.0.0.3/mymaster
   ` + defaultPasswordVar + `=… lockaudit init postgres://lockaudit@10.0.0.1/billing
   ` + defaultPasswordVar + `=… lockaudit init etcds://lockaudit@10.0.0.1:2379 --ca ca.pem
   lockaudit init redis://10.0.0.1 --json -o - > findings.json`,
@@ -91,6 +92,7 @@ func runInit(cmd *cobra.Command, url string, f initFlags) error {
 	if err != nil {
 		return couldNotRun(lookFailed(err, src))
 	}
+	found.Options = src.sentinelSecrets(found.Options)
 	draft := plan.Draft{
 		Backend: src.service.backend, Source: src.shown, When: time.Now(),
 		Username: src.target.Username, PasswordFrom: variable, TLS: src.target.TLS, Key: f.key, Found: found,
@@ -130,7 +132,7 @@ func (f *initFlags) check(src *source) error {
 	case f.tls != locks.TLS{} && src.service.backend == "postgres":
 		src.service.tls = true // on the same port, so that the scheme says nothing of it
 	case f.tls != locks.TLS{} && !src.service.tls:
-		return exit{exitUsage, hinted{fmt.Errorf("--ca, --cert and --server-name need TLS"), fmt.Sprintf("%ss://… instead of %s://…", src.service.scheme, src.service.scheme)}}
+		return exit{exitUsage, hinted{fmt.Errorf("--ca, --cert and --server-name need TLS"), fmt.Sprintf("%s://… instead of %s://…", src.service.secure(), src.service.scheme)}}
 	}
 	if files := absolute(f.tls); src.service.tls && (files != nil || src.service.backend != "postgres") {
 		src.target.TLS = files

@@ -28,10 +28,30 @@ func services() []service {
 	return []service{
 		{"redis", "redis", "6379", false, bare},
 		{"rediss", "redis", "6379", true, bare},
+		{"redis+sentinel", "redis", "26379", false, bare},
+		{"rediss+sentinel", "redis", "26379", true, bare},
 		{"etcd", "etcd", "2379", false, web},
 		{"etcds", "etcd", "2379", true, web},
 		{"postgres", "postgres", "5432", false, plainHost},
 	}
+}
+
+// secure is the scheme that speaks TLS, and plain the one that does not.
+func (s service) secure() string {
+	if name, ok := strings.CutPrefix(s.plain(), "redis"); ok {
+		return "rediss" + name
+	}
+	return s.plain() + "s"
+}
+
+func (s service) plain() string {
+	if name, ok := strings.CutPrefix(s.scheme, "rediss"); ok {
+		return "redis" + name
+	}
+	if s.backend == "redis" {
+		return s.scheme
+	}
+	return strings.TrimSuffix(s.scheme, "s")
 }
 
 func bare(hostPort string, tls bool) string {
@@ -105,7 +125,7 @@ func parseSource(text string) (source, error) {
 		}
 		s.target.Endpoints = append(s.target.Endpoints, s.service.endpoint(hostPort, s.service.tls))
 	}
-	if len(s.target.Endpoints) > 1 && s.service.backend == "redis" {
+	if len(s.target.Endpoints) > 1 && s.service.backend == "redis" && !s.service.sentinel() {
 		return source{}, exit{exitUsage, hinted{fmt.Errorf("read URL: %d addresses of Redis", len(s.target.Endpoints)), "one of them is enough: the others of its deployment are found from there"}}
 	}
 	s.shown = scheme + "://" + hosts
@@ -117,6 +137,8 @@ func (s *source) behind(path string) error {
 	switch {
 	case s.service.backend == "postgres":
 		return s.database(path)
+	case s.service.sentinel():
+		return s.master(path)
 	case path == "", path == "0" && s.service.backend == "redis":
 		return nil
 	}

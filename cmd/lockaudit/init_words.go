@@ -69,6 +69,9 @@ func lookFailed(err error, src source) error {
 		return hinted{err, "grant it, or leave out what needs it; docs/guides/first-look.md has all that a look needs"}
 	}
 	text := err.Error()
+	if strings.Contains(text, "needs the permission") { // of several servers, each of which said so
+		return hinted{err, "docs/guides/first-look.md has all that a look needs"}
+	}
 	for _, h := range lookHints(src) {
 		for _, sign := range h.signs {
 			if strings.Contains(text, sign) {
@@ -106,10 +109,7 @@ func postgresHints() []lookHint {
 // lookHints go by words, because gRPC keeps nothing else of an error. The first that
 // fits counts.
 func lookHints(src source) []lookHint {
-	plainScheme, secureScheme := strings.TrimSuffix(src.service.scheme, "s")+"://", strings.TrimSuffix(src.service.scheme, "s")+"s://"
-	if src.service.backend == "redis" {
-		plainScheme, secureScheme = "redis://", "rediss://"
-	}
+	plainScheme, secureScheme := src.service.plain()+"://", src.service.secure()+"://"
 	if src.service.backend == "postgres" {
 		return postgresHints()
 	}
@@ -124,7 +124,10 @@ func lookHints(src source) []lookHint {
 		{[]string{"connection refused"}, "nobody listens there, as seen from this machine; check address and port"},
 		{[]string{"no such host"}, "check the name, as seen from this machine"},
 		{[]string{"no route to host", "network is unreachable", "i/o timeout"}, "no answer from there; check the address, and what is between it and this machine"},
-		{[]string{"Sentinel"}, "name one of the Redis servers that it watches"},
+		{[]string{"which master"}, "the URL names it: redis+sentinel://HOST/MASTER"},
+		{[]string{"this is a Sentinel"}, "redis+sentinel://… looks by way of it, at the master that it names"},
+		{[]string{"unknown command 'sentinel'"}, "that is a Redis, and no Sentinel: redis://…"},
+		{[]string{"No such master"}, "the name behind the address is the one in sentinel.conf"},
 		{[]string{"EOF", "server preface", "connection reset", "broken pipe", "invalid reply", "can't parse"}, "something else listens there, or it speaks TLS: " + secureScheme + "…"},
 		{[]string{"deadline exceeded"}, "no answer in time; check the address, and whether it speaks TLS (" + secureScheme + "…)"},
 	}

@@ -67,8 +67,12 @@ func connect(ctx context.Context, t locks.Target, o options) (*redis.Client, err
 	}
 	if err := Reach(ctx, rdb); err != nil {
 		var answered redis.Error
-		if o.Sentinel != "" && !errors.As(err, &answered) && known(t, o) {
-			return rdb, nil // in the middle of a failover: the master is gone, the service is not
+		if o.Sentinel != "" && !errors.As(err, &answered) {
+			unknown := known(t, o)
+			if unknown == nil {
+				return rdb, nil // in the middle of a failover: the master is gone, the service is not
+			}
+			err = fmt.Errorf("%w: %w", err, unknown)
 		}
 		return nil, errors.Join(fmt.Errorf("connect to redis: reach %s: %w", strings.Join(t.Endpoints, ", "), err), rdb.Close())
 	}

@@ -2,7 +2,6 @@ package redis
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -67,13 +66,14 @@ func (Driver) Inspect(ctx context.Context, t locks.Target) (facts.Deployment, er
 func throughSentinels(ctx context.Context, t locks.Target, o options, d *facts.Deployment) (locks.Target, error) {
 	master := sentinels(ctx, t, o, d)
 	if master == "" {
-		why := errors.New("none is named")
-		if n := len(d.Unknown); n > 0 {
-			why = errors.New(d.Unknown[n-1])
-		}
-		return t, fmt.Errorf("ask the Sentinels for the master %s: %w", o.Sentinel, why)
+		return t, noMaster(o, *d)
 	}
 	return single(t, likeEndpoint(t, master)), nil
+}
+
+// noMaster: no Sentinel named one, for the reasons that are in the facts.
+func noMaster(o options, d facts.Deployment) error {
+	return fmt.Errorf("ask the Sentinels for the master %s: %s", o.Sentinel, strings.Join(d.Unknown, "; "))
 }
 
 // likeEndpoint gives an address the scheme of the target's.

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/redis/go-redis/v9"
@@ -33,8 +34,9 @@ func failover(t locks.Target, o options) (*redis.FailoverOptions, error) {
 	return f, nil
 }
 
-// known reports whether a Sentinel that answers knows the master.
-func known(t locks.Target, o options) bool {
+// known asks whether a Sentinel that answers knows the master; the error says why not.
+func known(t locks.Target, o options) error {
+	var failed error
 	for _, e := range t.Endpoints {
 		ctx, cancel := context.WithTimeout(context.Background(), reachLimit/3)
 		s, err := sentinelAt(t, o, e)
@@ -44,10 +46,11 @@ func known(t locks.Target, o options) bool {
 		}
 		cancel()
 		if err == nil {
-			return true
+			return nil
 		}
+		failed = errors.Join(failed, fmt.Errorf("Sentinel %s: %w", e, err))
 	}
-	return false
+	return failed
 }
 
 // sentinelAt is a client of one Sentinel. What its user may not do is named.

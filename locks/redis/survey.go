@@ -18,19 +18,34 @@ import (
 // Survey implements locks.Surveyor. It only reads: docs/guides/first-look.md has the
 // permissions for that, and a test that nothing more is used.
 func (Driver) Survey(ctx context.Context, t locks.Target, o survey.Options) (survey.Survey, error) {
+	asked, err := optionsOf(t)
+	if err != nil {
+		return survey.Survey{}, err
+	}
 	l := look{target: t, options: o}
 	defer l.close()
 	o.Progress("ask for the topology", time.Time{})
+	if asked.Sentinel != "" {
+		if t, err = l.throughSentinels(ctx, asked); err != nil {
+			return l.found, err
+		}
+	}
 	if err := l.topology(ctx); err != nil {
 		return l.found, err
 	}
-	t.Endpoints = l.found.Endpoints[:1]
-	service, err := (Driver{}).Inspect(ctx, t)
-	if err != nil {
+	if asked.Sentinel == "" {
+		t.Endpoints = l.found.Endpoints[:1]
+	}
+	if l.found.Service, err = (Driver{}).Inspect(ctx, t); err != nil {
 		return l.found, err
 	}
-	l.found.Service = service
 	l.clients(ctx)
+	if asked.Sentinel != "" {
+		if asked, err = optionsOf(t); err != nil { // with the master's name
+			return l.found, err
+		}
+		l.behind(t, asked)
+	}
 	if err := l.keys(ctx); err != nil {
 		return l.found, err
 	}
