@@ -97,7 +97,7 @@ func masterNames(ctx context.Context, t locks.Target, o options, endpoint string
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
-	all, err := call(ctx, func() ([]any, error) { return c.Masters(ctx).Result() })
+	all, err := Call(ctx, func() ([]any, error) { return c.Masters(ctx).Result() })
 	if err != nil {
 		return nil, err
 	}
@@ -142,7 +142,7 @@ func otherSentinels(ctx context.Context, t locks.Target, o options, endpoint str
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
-	all, err := call(ctx, func() ([]map[string]string, error) { return c.Sentinels(ctx, o.Sentinel).Result() })
+	all, err := Call(ctx, func() ([]map[string]string, error) { return c.Sentinels(ctx, o.Sentinel).Result() })
 	for _, s := range all {
 		out = append(out, net.JoinHostPort(s["ip"], s["port"]))
 	}
