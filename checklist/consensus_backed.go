@@ -16,6 +16,7 @@ func consensusBacked() Item {
 		Probes:   []string{inspect, crashPrimary, restartServer},
 		Fix: map[string]string{
 			"etcd":      "Run at least three voting members (learners do not count) on machines that do not fail together.",
+			"nats":      "Give the bucket three or five copies (nats kv add --replicas 3): one of a single copy is lost with its server, and a bucket in memory with all of them. Copies agree by Raft.",
 			"postgres":  "One PostgreSQL is no consensus, and a standby that confirms every commit is none either: two servers can both be promoted. Where that matters, move the lock to etcd, ZooKeeper or Consul, or have Patroni or its like decide by one of them who is primary, with synchronous_standby_names set and synchronous_commit at least on. Where lock and data are in one database, they are lost together, and fencing in the same database is what counts.",
 			"redis":     "Redis replicates after it has answered, so a failover can forget a lock. For correctness move the lock to etcd, ZooKeeper, Consul or the database that holds the data; keep Redis for locks that only save work.",
 			"redlock":   "A majority that clients count is no consensus: the servers agree on nothing, and one that was restarted without its keys, or whose clock jumped, votes again within the lease. appendonly yes with appendfsync always, or a restart that waits for longer than the longest lease, closes the first way and not the second. For correctness move the lock to etcd, ZooKeeper, Consul or the database that holds the data.",

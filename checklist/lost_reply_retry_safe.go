@@ -16,6 +16,7 @@ func lostReplyRetrySafe() Item {
 		Severity: Major,
 		Probes:   []string{loseReply},
 		Fix: map[string]string{
+			"nats":      "Write a value that tells your own attempt, and after a lost reply read the key from the stream's leader before trying again: an entry with that value is your own, and goes on by its revision.",
 			"redlock":   "The library deletes by value after a failed attempt, and where that is lost too the key stays until its lease is over: keep the lease short, and have a retry of the same attempt use the same value (WithValue) and extend what it finds.",
 			"redis":     "Set the key with a value that stays the same over the retries of one attempt, and take your own value for a grant (a script: SET NX, else compare the value); or delete it by value after a timeout, before you try again.",
 			"etcd":      "Retry with the same session: its key is the same, and concurrency.Mutex recognises it. After an attempt that failed revoke the lease, so that no key of it stays in the queue.",

@@ -20,6 +20,7 @@ func noDoubleGrant() Item {
 		},
 		Fix: map[string]string{
 			"etcd":      "Read the timeline first: a session that two clients share counts as one owner in etcd. Give every holder a session of its own, and acquire with concurrency.Mutex or a Txn on CreateRevision = 0.",
+			"nats":      "Three copies of the bucket, Create to acquire, Update and Delete only with the revision that was last written, a TTL of the bucket and none of a single key (an Update drops it), and file storage. Whatever the service does, a paused holder can only be stopped at the resource.",
 			"postgres":  "Take the lease by one conditional statement on the server's clock, release and renew it by its token, and keep the row. A server whose clock is stepped ends leases early, and a promoted asynchronous standby has not heard of the latest ones.",
 			"redlock":   "appendonly yes with appendfsync always on every server (a restart that waits for longer than the longest lease does it as well: Restart= and RestartSec= of its unit); clocks slewed and never stepped; no replicas that are promoted. A step of the clocks of a majority grants twice whatever is set: where that must not be, use a service with consensus.",
 			"redis":     "Acquire with SET NX PX and release with a compare-and-delete script: a plain DEL removes somebody else's lock. A lock forgotten by a failover or a restart needs a consensus system, or appendfsync always on a server that is alone.",

@@ -15,6 +15,7 @@ func notSingleInstance() Item {
 		Probes:   []string{inspect},
 		Fix: map[string]string{
 			"etcd":      "Add members until there are three: etcdctl member add, one at a time.",
+			"nats":      "Three NATS servers on three machines with JetStream, one cluster, and a bucket of three copies.",
 			"postgres":  "Add a standby (pg_basebackup -R) and name it in synchronous_standby_names, so that a lease that was granted is there after a failover. Advisory locks are never replicated.",
 			"redis":     "A replica alone does not make the lock safe: failover forgets what was not replicated yet. Move locks that protect data to a consensus system; for the others add a replica and Sentinel.",
 			"redlock":   "Five Redis servers on five machines that do not fail together, without replicas behind them, each named once; an odd number.",

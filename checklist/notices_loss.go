@@ -18,6 +18,7 @@ func noticesLoss() Item {
 		Probes:   []string{pauseHolder, cutHolder},
 		Fix: map[string]string{
 			"etcd":      "Watch Session.Done() and stop the work when it closes, and do not rely on it alone: until a lease's first renewal is answered, etcd's client allows the dial timeout and a second, however short the lease is. Check the monotonic clock against the lease before each write.",
+			"nats":      "NATS tells nobody that a key has aged out: renew by Update from a timer of a third of the TTL, take a wrong-last-sequence answer for the loss, and check the monotonic clock against the lease before each write.",
 			"postgres":  "A lease table tells nobody that a lease is over: renew from a timer of a third of the TTL, treat a refused renewal as loss, and check the monotonic clock against the lease before each write. With an advisory lock, watch the connection itself (tcp_user_timeout and keepalives on the client too) and stop when it ends; a pool that reconnects silently has lost the lock.",
 			"redlock":   "Nobody is told that a hold is over: extend from a timer of a third of the TTL, stop at the mutex's Until by the monotonic clock, and look at it before each write.",
 			"redis":     "Redis tells nobody that a key expired. Renew from a timer of a third of the TTL, treat a refused renewal as loss, and check the monotonic clock against the lease before each write.",

@@ -19,6 +19,7 @@ func partitionsTested() Item {
 		Probes:   []string{cutHolder, partServers, isolateLeader, doubleExecution, loseNode},
 		Fix: map[string]string{
 			"etcd":     "Read the timeline of the scenario that failed. Where the lock itself was granted once, the resource has to refuse the old holder's token; where it was granted on both sides, the clients do not all talk to one cluster.",
+			"nats":     "Three copies grant on the side of the majority only, once a leader is there, which takes 4 to 9 s. What a partition of the holder does to the data only the resource decides.",
 			"postgres": "One PostgreSQL has no other side. Where a failover tool may promote a standby, let it need a majority, cut the old primary off first (a watchdog), and fence at the resource.",
 			"redlock":  "A majority of the servers grants on one side at most; what a partition of the holder does to the data only the resource can stop: fence there.",
 			"redis":    "One Redis has no other side, and two that both answer are two locks: use a service that needs a majority to grant, and fence at the resource.",

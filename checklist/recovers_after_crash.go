@@ -17,6 +17,7 @@ func recoversAfterCrash() Item {
 		Probes:   []string{crashHolder, loseNode},
 		Fix: map[string]string{
 			"etcd":      "Tie the key to a lease (concurrency.NewSession does) and keep the TTL at the takeover time that the business accepts; a key without a lease stays for ever.",
+			"nats":      "The bucket's TTL is the takeover time: keep it at what the business accepts, renew with a third of it, and never use a bucket without one.",
 			"postgres":  "For a lease, keep the TTL at the takeover time that the business accepts. For a session advisory lock, have the server find dead connections: tcp_keepalives_idle, _interval and _count (two hours by default) and tcp_user_timeout, on the server, for seconds; idle_session_timeout with a client that sends something every third of it also ends a holder that is stuck.",
 			"redlock":   "Every key needs its expiry in the command that sets it, as the libraries do it, and a TTL that the takeover can wait for.",
 			"redis":     "Set the key and its expiry in one command (SET key value NX PX ttl): a crash between SETNX and EXPIRE leaves it for ever.",

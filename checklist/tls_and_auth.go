@@ -18,6 +18,7 @@ func tlsAndAuth() Item {
 		Probes:   []string{inspect},
 		Fix: map[string]string{
 			"etcd":      "Start the members with --cert-file, --key-file and --client-cert-auth --trusted-ca-file; enable users with etcdctl auth enable.",
+			"nats":      "tls with a ca_file and verify in the servers' configuration, and an account or user for each application that may publish to $KV.BUCKET.> of its own bucket alone.",
 			"postgres":  "Set ssl = on, hostssl lines with scram-sha-256 in pg_hba.conf and no trust line, a role of its own for each application, and sslmode=verify-full on the client.",
 			"redlock":   "On every server: tls-port, tls-cert-file and tls-ca-cert-file, port 0, and an ACL user with a password for each application (requirepass at least).",
 			"redis":     "Set tls-port, tls-cert-file and tls-ca-cert-file, port 0, and an ACL user with a password for each application (requirepass at least).",

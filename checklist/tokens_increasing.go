@@ -21,6 +21,7 @@ func tokensIncreasing() Item {
 		Fencing: true,
 		Fix: map[string]string{
 			"etcd":      "Use the CreateRevision of the lock key, one session per holder, and restore snapshots with --bump-revision and --mark-compacted.",
+			"nats":      "Keep the bucket: one that is deleted and made anew starts at 1, and so does one restored from an older backup. Take the token from Create.",
 			"postgres":  "Draw the token with nextval in the statement that takes the lease, where the row is locked (not in the VALUES of an INSERT that may wait), from a sequence with CACHE 1 and NO CYCLE beside a logged table; an advisory lock has no token at all. An asynchronous standby that is promoted can hand out numbers again: synchronous_standby_names.",
 			"redlock":   "Redlock's value is random and has no order, and no counter on independent servers gets one. Number the grants where the data is, or use a lock service that numbers them.",
 			"redis":     "Mint the token with INCR in the Lua script that acquires, on a server that keeps it (appendonly yes, appendfsync always); a random value has no order.",

@@ -17,6 +17,7 @@ func wallClockIndependent() Item {
 		Probes:   []string{jumpServer, clockDrift, jumpHolder},
 		Beside:   []string{inspect},
 		Fix: map[string]string{
+			"nats":     "JetStream stamps messages with the leader's wall clock and ages them by each copy's own: slew the servers' clocks (chrony with makestep off), never set them back, or use a service whose leases run on monotonic time (etcd).",
 			"postgres": "now() and clock_timestamp() are the server's wall clock, and SQL has no other: slew it (chrony with makestep off), never step it. An advisory lock depends on no clock.",
 			"redlock":  "Redis expires keys by its wall clock, and Redlock bears differences of a hundredth of the lease: slew the clocks of all servers (chrony with makestep off), never step them, let no two be corrected at once, or move the lock to a service whose leases run on monotonic time.",
 			"redis":    "Redis expires keys by the server's wall clock: keep the servers' clocks together, slew them (chrony with makestep off) and never step them, or move the lock to a service whose leases run on monotonic time.",

@@ -97,6 +97,8 @@ Why some cells are as they are:
 - **no_double_grant and tokens_increasing on redis-sentinel**: the old master, on the smaller side of a partition, goes on granting, and the one that is promoted on the other grants too, with the same number. A master that is killed and started again at once, before a Sentinel counts it as down, comes back empty, and its replicas copy that.
 - **consensus_backed on redis-sentinel**: the Sentinels agree on who is master, by a quorum; what the master knew is not part of what they agree on. When the master was cut off or killed the lock had mostly reached a replica, and was kept: that is luck, and no promise.
 - **fencing_enforced and partitions_tested on redis-sentinel**: its plan leaves the five steps and the holder's cut out, which redis-single has; a lease that outlasts a failover makes them long.
+- **wall_clock_independent on nats-3**: the servers' clocks are set back, and the lease of a dead A goes on until they are right again. Set ahead they end no lease early: it is ended by a timer that was set when the key was written.
+- **tokens_increasing and lost_reply_retry_safe on nats-3**: a failover of NATS takes longer than this lab's lease, and an acquire takes one request or two, as long as the mark of a release is there: what the loss of a reply does then is a matter of chance.
 - **recovers_after_crash and notices_loss on split-store**: B never waits for A's lease, because it asks another store; neither question can be asked there.
 `)
 	return b.String()

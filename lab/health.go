@@ -56,6 +56,8 @@ func (p *prober) check(ctx context.Context, l Lab, s server) error {
 		err = p.get(ctx, "http://"+s.node.IP+":8080/healthz")
 	case kindPostgres:
 		err = p.login(ctx, s.node)
+	case kindNATS:
+		err = p.bucket(ctx, s.node)
 	case kindRedis, kindSentinel:
 		err = p.redis(ctx, l, s)
 	default:

@@ -33,6 +33,7 @@ const (
 	Redis Backend = "redis"
 
 	Postgres Backend = "postgres"
+	NATS     Backend = "nats"
 )
 
 // Kinds of lock in PostgreSQL.
@@ -124,6 +125,10 @@ func All() []Lab {
 			// A failover takes seconds, and whether it forgets a lock shows within the lease.
 			Name: "redis-sentinel", Backend: Redis, Sentinel: true, Servers: 3, TTL: "20s", Extra: true, Ledger: ledger.Idempotent, Letter: "F", Exit: 1,
 			Teaches: "1 Redis, 2 replicas, 3 Sentinels, fenced by a counter in the same Redis: a partition grants twice, with one number",
+		},
+		{
+			Name: "nats-3", Backend: NATS, Servers: 3, Extra: true, Ledger: ledger.Idempotent, Letter: "C", Exit: 1,
+			Teaches: "3 NATS, a bucket of 3 copies, fenced: its leases run on wall clocks, and set back they do not end",
 		},
 	}
 }
@@ -218,6 +223,8 @@ func (l Lab) port() int {
 		return redisPort
 	case Postgres:
 		return postgresPort
+	case NATS:
+		return natsPort
 	}
 	return 2379
 }
@@ -226,7 +233,7 @@ func (l Lab) endpoint(n Node) string {
 	switch {
 	case l.Sentinel:
 		return fmt.Sprintf("%s:%d", n.IP, sentinelPort)
-	case l.Backend == Redis || l.Backend == Postgres:
+	case l.Backend != Etcd:
 		return fmt.Sprintf("%s:%d", n.IP, l.port())
 	case l.TLS:
 		return "https://" + n.IP + ":2379"

@@ -156,6 +156,12 @@ func (l Lab) probes() (list []string, why string) {
 			"inspect-deployment", "measure-network", "measure-pauses", "contend", "token-battery", "crash-holder",
 			"pause-holder-past-ttl", "lose-node",
 		}, "nothing that waits for the end of a lease, beyond those that show that there is none"
+	case l.Backend == NATS:
+		return []string{
+			"inspect-deployment", "measure-network", "measure-pauses", "contend", "token-battery", "replay-operation",
+			"crash-holder", "pause-holder-past-ttl", "lost-update", "partition-holder-past-ttl", "lose-node",
+			"double-execution", "clock-jump-holder", "clock-jump-lock-server", "partition-lock-servers",
+		}, "all but failovers, which take longer than the lease, and a lost reply: what it leaves is a matter of when the key was released"
 	case l.Sentinel:
 		return []string{
 			"inspect-deployment", "measure-network", "measure-pauses", "contend", "token-battery", "replay-operation",
@@ -214,7 +220,7 @@ func via(locklab string, p place) []string {
 func (l Lab) restarts(locklab, program string) map[string][]string {
 	out := map[string][]string{}
 	for _, s := range l.servers(locklab, program) {
-		if s.kind != kindSentinel && s.node.Role == RoleLock && l.Backend != Etcd {
+		if s.kind != kindSentinel && s.node.Role == RoleLock && l.Backend != Etcd && l.Backend != NATS {
 			out[s.node.Name] = s.argv
 		}
 	}

@@ -37,6 +37,7 @@ const (
 	kindRedis    = "redis"
 	kindSentinel = "sentinel"
 	kindPostgres = "postgres"
+	kindNATS     = "nats"
 	kindLedger   = "ledger"
 )
 
@@ -67,6 +68,8 @@ func (l Lab) lockServer(n Node, locklab, program string) server {
 		return server{name: n.Name, node: n, kind: kindPostgres, argv: []string{
 			locklab, "serve", "postgres", "--program", program, "--ip", n.IP, "--data", data,
 		}}
+	case l.Backend == NATS:
+		return l.natsServer(n, locklab, data)
 	case l.Sentinel:
 		return l.replicated(n, program)
 	case l.Backend == Redis:
@@ -89,6 +92,20 @@ func (l Lab) lockServer(n Node, locklab, program string) server {
 		argv = append(argv, "--tls", tlsDir)
 	}
 	return server{name: n.Name, node: n, kind: kindEtcd, argv: argv}
+}
+
+// natsServer is a member of the cluster; the first one makes the bucket of locks.
+func (l Lab) natsServer(n Node, locklab, data string) server {
+	var peers []string
+	nodes := l.withRole(RoleLock)
+	for _, p := range nodes {
+		peers = append(peers, p.IP)
+	}
+	argv := []string{locklab, "serve", "nats", "--name", n.Name, "--ip", n.IP, "--data", data, "--peers", strings.Join(peers, ",")}
+	if n.Name == nodes[0].Name {
+		argv = append(argv, "--bucket-ttl", l.ttl())
+	}
+	return server{name: n.Name, node: n, kind: kindNATS, argv: argv}
 }
 
 // cluster names all etcd members, as --initial-cluster does.

@@ -61,6 +61,17 @@ func newServe() *cobra.Command {
 	postgres.Flags().StringVar(&p.IP, "ip", "", "address to listen on, port 5432")
 	postgres.Flags().StringVar(&p.Data, "data", "", "data directory")
 
-	cmd.AddCommand(etcd, postgres, resource)
+	var n lab.NATSServer
+	nats := &cobra.Command{
+		Use: "nats", Short: "Be a server of a NATS cluster with JetStream", Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return n.Serve(cmd.Context()) },
+	}
+	nats.Flags().StringVar(&n.Name, "name", "", "name of the server")
+	nats.Flags().StringVar(&n.IP, "ip", "", "address to listen on, ports 4222 and 6222")
+	nats.Flags().StringVar(&n.Data, "data", "", "data directory")
+	nats.Flags().StringVar(&n.Peers, "peers", "", "addresses of all servers: address,…")
+	nats.Flags().DurationVar(&n.TTL, "bucket-ttl", 0, "make the bucket of locks, with this TTL")
+
+	cmd.AddCommand(etcd, nats, postgres, resource)
 	return cmd
 }

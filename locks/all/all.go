@@ -4,6 +4,7 @@ package all
 import (
 	"github.com/lockaudit/lockaudit/locks"
 	"github.com/lockaudit/lockaudit/locks/etcd"
+	"github.com/lockaudit/lockaudit/locks/nats"
 	"github.com/lockaudit/lockaudit/locks/postgres"
 	"github.com/lockaudit/lockaudit/locks/redis"
 	"github.com/lockaudit/lockaudit/locks/redlock"
@@ -12,5 +13,5 @@ import (
 
 // Drivers returns one driver of each backend.
 func Drivers() []locks.Driver {
-	return []locks.Driver{etcd.Driver{}, postgres.Driver{}, redis.Driver{}, redlock.Driver{}, zookeeper.Driver{}}
+	return []locks.Driver{etcd.Driver{}, nats.Driver{}, postgres.Driver{}, redis.Driver{}, redlock.Driver{}, zookeeper.Driver{}}
 }

@@ -158,12 +158,20 @@ func pong(addr string) error {
 // TestMain must call Child first. The shortest lease is 1 s.
 func StartEtcd(tb testing.TB) *Server {
 	tb.Helper()
+	return StartSelf(tb, etcdVar+"="+tb.TempDir())
+}
+
+// StartSelf runs the test binary again, with variables by which its TestMain knows which
+// server to be. It prints its endpoint as the first line once it is ready, and ends with
+// its stdin.
+func StartSelf(tb testing.TB, env ...string) *Server {
+	tb.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		tb.Fatal(err)
 	}
 	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), etcdVar+"="+tb.TempDir())
+	cmd.Env = append(os.Environ(), env...)
 	var log strings.Builder
 	cmd.Stderr = &log
 	s, stdout := start(tb, cmd)
@@ -181,7 +189,7 @@ func StartEtcd(tb testing.TB) *Server {
 	}
 	if s.Endpoint == "" {
 		s.Kill() // also ends the writes to log
-		tb.Fatalf("start etcd: it did not become ready:\n%s", log.String())
+		tb.Fatalf("start server: it did not become ready:\n%s", log.String())
 	}
 	return s
 }
