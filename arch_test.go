@@ -29,7 +29,7 @@ var layers = map[string][]string{
 	"clients":       {"locks", "resources", "history", "facts"},
 	"inject":        {"inject/target", "inject/netns", "strict"},
 	"inject/hold":   {"inject", "inject/partition"},
-	"measure":       {"history", "inject/target"},
+	"measure":       {"history", "inject", "inject/target"},
 	"agent":         {"inject", "inject/target", "measure"},
 	"agent/trail":   {"inject"},
 	"plan":          {"locks", "resources", "survey"},

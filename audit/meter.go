@@ -42,6 +42,17 @@ func (s *stage) Pauses(ctx context.Context, node string, d time.Duration) (histo
 	return s.sample(ctx, node, measure.KindPauses, measure.Pauses{For: d})
 }
 
+// OwnStops implements probes.Meter.
+func (s *stage) OwnStops(ctx context.Context, node string, d time.Duration) ([]history.Sample, error) {
+	selector, err := s.plan.Signals.Process.Selector()
+	if err != nil {
+		return nil, fmt.Errorf("encode signals.process: %w", err)
+	}
+	var out []history.Sample
+	err = s.measure(ctx, node, measure.KindStops, measure.Stops{Target: selector, For: d, GCLog: s.plan.Signals.GCLog}, &out)
+	return out, err
+}
+
 // Connects implements probes.Meter.
 func (s *stage) Connects(ctx context.Context, node, peer string, count int) (history.Sample, error) {
 	return s.sample(ctx, node, measure.KindRTT, measure.RTT{Peer: peer, Count: count})
@@ -126,6 +137,9 @@ func (s *stage) LogSince(ctx context.Context, mark string) ([]string, string, er
 func observed(p *plan.Plan, to *probes.Params) {
 	to.MeasureFor = p.MeasureFor
 	to.Metrics = p.Signals.Metrics
+	if !p.Signals.Process.IsZero() {
+		to.Process = p.Signals.Process.String()
+	}
 	if p.Signals.Log != nil {
 		to.LogFile = p.Signals.Log.String()
 	}

@@ -57,10 +57,14 @@ func judgeLease(run record.Run) Finding {
 	if missing != "" {
 		return Finding{Summary: missing, Evidence: pause.evidence}
 	}
-	need := pause.longest + rtt.longest
-	f := Finding{Evidence: append(append(pause.evidence, rtt.evidence...), own.evidence...)}
+	stop := ownStops(run)
+	need := max(pause.longest, stop.longest) + rtt.longest
+	f := Finding{Evidence: append(append(append(pause.evidence, stop.evidence...), rtt.evidence...), own.evidence...)}
 	seen := fmt.Sprintf("longest pause %s in %s of measuring on %s, longest round trip %s",
 		fine(pause.longest), Duration(pause.over), strings.Join(pause.nodes, " and "), fine(rtt.longest))
+	if words := stop.words(); words != "" {
+		seen += ", " + words
+	}
 	room := fmt.Sprintf("a lease of %s that is renewed %s leaves %s", Duration(ttl), own.words, Duration(budget))
 	waits := nodeTimeout(run.Facts, ttl, rtt.longest)
 	takeover := run.Manifest.Subject.Takeover
@@ -77,7 +81,7 @@ func judgeLease(run record.Run) Finding {
 	case need >= budget:
 		f.Outcome = Warn
 		f.Summary = fmt.Sprintf("a pause as long as the one seen ends the lease if it comes just before a renewal: %s; %s", seen, room)
-	case float64(need) > thin*float64(budget):
+	case float64(need) > thin*float64(budget), float64(stop.throttled) > thin*float64(budget):
 		f.Outcome = Warn
 		f.Summary = fmt.Sprintf("little margin: %s; %s", seen, room)
 	case own.differs != "":
@@ -88,7 +92,7 @@ func judgeLease(run record.Run) Finding {
 		f.Summary = fmt.Sprintf("%s; %s; %s", waits, seen, room)
 	default:
 		f.Outcome = Pass
-		f.Summary = fmt.Sprintf("%s; %s; a rare pause and one inside a process (garbage collection) do not show in so short a sample", seen, room)
+		f.Summary = fmt.Sprintf("%s; %s; %s", seen, room, stop.unseen())
 	}
 	if takeover == 0 && f.Outcome != Fail {
 		f.Summary += "; the plan names no accepted takeover time"

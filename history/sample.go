@@ -18,6 +18,9 @@ const (
 	SampleRenewal = "renewal" // between two renewals of the application's own lock
 	SampleLease   = "lease"   // of the application's own lock; Source exact or at least
 	SampleStall   = "stall"   // the longest gap in which the auditor did not run
+	// Of one process of the deployment:
+	SampleStop     = "stop"     // its runtime stopped all of its threads, as for a garbage collection
+	SampleThrottle = "throttle" // its control group had used up its CPU quota, summed over the CPUs
 )
 
 // Nanoseconds is the unit of every sample of durations.

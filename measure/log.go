@@ -129,7 +129,7 @@ func openLog(path string) (*os.File, place, error) {
 	if !ok || !info.Mode().IsRegular() {
 		return nil, place{}, errors.Join(fmt.Errorf("%s is not a regular file: %w", path, ErrParams), f.Close())
 	}
-	return f, place{device: st.Dev, inode: st.Ino, size: info.Size()}, nil
+	return f, place{device: st.Dev, inode: st.Ino, born: bornAt(f), size: info.Size()}, nil
 }
 
 // findRenamed looks for a file of the last look beside the path, under whatever name.

@@ -222,3 +222,18 @@ func FuzzDecodeLines(f *testing.F) {
 		}
 	})
 }
+
+// TestLogThatWasRemoved and made anew has lost lines, also where the new file has got the
+// old one's number, as it does on most file systems.
+func TestLogThatWasRemoved(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "app.log")
+	appendTo(t, path, "")
+	mark := mustTake[Lines](t, KindLog, Log{File: path}).Mark
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	appendTo(t, path, "of the new file\n")
+	if got, err := take[Lines](t, KindLog, Log{File: path, From: mark}); !errors.Is(err, ErrRotated) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}

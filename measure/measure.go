@@ -27,6 +27,7 @@ const (
 	KindClock   Kind = "clock"   // Clock → Reading
 	KindProcess Kind = "process" // target.Selector → target.Target
 	KindFlows   Kind = "flows"   // inject.Process → []target.Flow
+	KindStops   Kind = "stops"   // Stops → []history.Sample
 )
 
 // ErrParams: the parameters are out of range or not understood.
@@ -83,6 +84,8 @@ func Run(ctx context.Context, kind Kind, params json.RawMessage) (json.RawMessag
 		return run(ctx, kind, params, target.Resolve)
 	case KindFlows:
 		return run(ctx, kind, params, target.Flows)
+	case KindStops:
+		return run(ctx, kind, params, readStops)
 	}
 	return nil, fmt.Errorf("unknown kind %q: %w", kind, ErrParams)
 }

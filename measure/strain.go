@@ -54,12 +54,13 @@ func notes(a, b strain) []string {
 	return append(out, fmt.Sprintf("PSI: some task waited for a CPU for %s", (*b.pressure-*a.pressure).Round(time.Millisecond)))
 }
 
-// findThrottle reads cpu.stat of the first of the process's groups that counts
-// periods: version 1's cpu controller, version 2's only hierarchy. A parent's
+// findThrottle reads cpu.stat of the first of the process's groups that has a quota, or,
+// if none has, that could: version 1's cpu controller, version 2's only hierarchy. A parent's
 // quota throttles its children too, so the way up is searched. Inside a container
 // the path may lie outside of what is mounted; the mount's root is then the
 // container's own group.
 func findThrottle(cgroups, root string) *throttle {
+	var none *throttle // a group that counts, and has had no period: it has no quota
 	for line := range strings.Lines(cgroups) {
 		parts := strings.SplitN(strings.TrimSpace(line), ":", 3) // hierarchy:controllers:path
 		if len(parts) != 3 {
@@ -79,7 +80,12 @@ func findThrottle(cgroups, root string) *throttle {
 				if stat, err := os.ReadFile(filepath.Join(mount, path, "cpu.stat")); err == nil {
 					if t := parseThrottle(string(stat)); t != nil {
 						t.group = path
-						return t
+						if t.periods > 0 {
+							return t
+						}
+						if none == nil {
+							none = t
+						}
 					}
 				}
 				if path == "/" {
@@ -88,7 +94,7 @@ func findThrottle(cgroups, root string) *throttle {
 			}
 		}
 	}
-	return nil
+	return none
 }
 
 func contains(list []string, word string) bool {

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"path"
 	"regexp"
+	"strings"
 )
 
 // Signals name where operators see that the lock could not be acquired.
@@ -13,6 +14,10 @@ type Signals struct {
 	// client node.
 	Metrics URLs       `yaml:"metrics,omitempty"`
 	Log     *LogSignal `yaml:"log,omitempty"`
+	// Process is the application on the client nodes, whose own pauses are measured.
+	Process Process `yaml:"process,omitempty"`
+	// GCLog is its JVM's unified log there.
+	GCLog string `yaml:"gc_log,omitempty"`
 }
 
 // LogSignal is a log on a node: a file, or the journal of a systemd unit.
@@ -58,11 +63,28 @@ func (u *URLs) UnmarshalYAML(unmarshal func(any) error) error {
 // Any reports whether anything is named.
 func (s Signals) Any() bool { return len(s.Metrics) > 0 || s.Log != nil }
 
+func (s Signals) validateProcess() error {
+	switch ways := s.Process.ways(); {
+	case len(ways) > 1:
+		return &Error{Msg: fmt.Sprintf("signals.process is named in %d ways: %s", len(ways), strings.Join(ways, ", ")), Hint: "exactly one of name, cmdline, pid_file, unit, container and port"}
+	case s.GCLog == "":
+		return nil
+	case len(ways) == 0:
+		return &Error{Msg: "signals.gc_log stands without signals.process", Hint: "for example process: {unit: billing.service}, gc_log: /var/log/billing/gc.log"}
+	case !path.IsAbs(s.GCLog):
+		return &Error{Msg: fmt.Sprintf("signals.gc_log %q is not an absolute path", s.GCLog), Hint: "as -Xlog:gc,safepoint:file=… names it"}
+	}
+	return nil
+}
+
 func (p *Plan) validateSignals() error {
 	for _, m := range p.Signals.Metrics {
 		if u, err := url.Parse(m); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 			return &Error{Msg: fmt.Sprintf("signals.metrics %q is not a URL", RedactURL(m)), Hint: "for example http://app-b:9090/metrics"}
 		}
+	}
+	if err := p.Signals.validateProcess(); err != nil {
+		return err
 	}
 	log := p.Signals.Log
 	if log == nil {

@@ -25,6 +25,10 @@ func TestSignals(t *testing.T) {
 	if err != nil || p.Signals.Log.String() != "the journal of billing@1.service" {
 		t.Errorf("%v %+v", err, p)
 	}
+	p, err = Parse([]byte(good + "signals: {process: {unit: billing.service}, gc_log: /var/log/gc.log}\n"))
+	if err != nil || p.Signals.Process.Unit != "billing.service" || p.Signals.GCLog != "/var/log/gc.log" || p.Signals.Any() {
+		t.Errorf("%v %+v", err, p) // it is no signal of a failure to acquire
+	}
 	p, err = Parse([]byte(good))
 	if err != nil || p.Signals.Any() || p.MeasureFor != DefaultMeasureFor || p.Lock.Takeover != 0 {
 		t.Errorf("%v %+v", err, p)
@@ -37,6 +41,9 @@ func TestSignalsRefused(t *testing.T) {
 		"signals: {metrics: file:///etc/passwd}":             "not a URL",
 		"signals: {metrics: {a: b}}":                         "",
 		"signals: {log: {file: app.log}}":                    "absolute path",
+		"signals: {gc_log: /var/log/gc.log}":                 "without signals.process",
+		"signals: {process: java, gc_log: gc.log}":           "not an absolute path",
+		"signals: {process: {unit: a.service, port: 1}}":     "named in 2 ways: unit a.service, port 1",
 		"signals: {log: {node: app-a}}":                      "not exactly one of file and unit",
 		"signals: {log: {unit: b.service, file: /var/x}}":    "not exactly one of file and unit",
 		"signals: {log: {unit: 'b*'}}":                       "not the name of a unit",

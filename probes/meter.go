@@ -12,6 +12,8 @@ import (
 type Meter interface {
 	// Pauses watches a node for d for gaps in which nothing ran.
 	Pauses(ctx context.Context, node string, d time.Duration) (history.Sample, error)
+	// OwnStops watches the plan's process on a node for d for what stops it alone.
+	OwnStops(ctx context.Context, node string, d time.Duration) ([]history.Sample, error)
 	// Connects times TCP connects from a node to host:port.
 	Connects(ctx context.Context, node, peer string, count int) (history.Sample, error)
 	// Sockets reads the kernel's round-trip times of a node's live connections to

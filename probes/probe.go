@@ -72,6 +72,9 @@ type Params struct {
 	NodeA, NodeB string
 	// MeasureFor is how long each client node is watched for pauses.
 	MeasureFor time.Duration
+	// Process says which process of the application is measured on the client nodes;
+	// empty: none.
+	Process string
 	// LockServers are the endpoints of the lock service as host:port.
 	LockServers []string
 	// Metrics are the URLs, and LogFile (if not empty) the file, in which failures to
