@@ -73,8 +73,8 @@ func calibrate(t *testing.T, runs string) calibration {
 			t.Fatal(err)
 		}
 		for _, want := range l.Verdicts() {
-			if want.Item == "lease_fits_pauses" && want.Outcome == "pass" {
-				want.Outcome = leaseVerdict(run)
+			if want.Item == "lease_fits_pauses" {
+				want.Outcome = onThisMachine(want.Outcome, leaseVerdict(run))
 			}
 			c.compare(l.Name, want, got[want.Item])
 		}
@@ -103,6 +103,15 @@ func leaseVerdict(run record.Run) string {
 		return "warn"
 	}
 	return "pass"
+}
+
+// onThisMachine is the right verdict of a lease where the machine is what it is: no better
+// than its own, and no better than the lab's.
+func onThisMachine(right, machine string) string {
+	if right == "pass" || right == "warn" && machine == "fail" {
+		return machine
+	}
+	return right
 }
 
 func (c *calibration) compare(name string, want lab.Verdict, f checklist.Finding) {

@@ -137,6 +137,11 @@ func demo(t *testing.T, u user) (missing []string) {
 		if slices.Contains(l.Verdicts(), lab.Verdict{Item: "fencing_enforced", Outcome: "fail"}) && !strings.Contains(section, "→ accepted (stale") {
 			missing = append(missing, fmt.Sprintf("%s: the accepted stale write is not shown:\n%s", l.Name, section))
 		}
+		// One server of the fewest that can grant is enough; a restart of one after the
+		// other would come to three of five as well.
+		if l.Backend == lab.Redlock && !strings.Contains(strings.Join(strings.Fields(section), " "), "the lock was forgotten when the server on lock-1 was killed") {
+			missing = append(missing, fmt.Sprintf("%s: it is not shown that one restart grants twice:\n%s", l.Name, section))
+		}
 	}
 	if _, repair, _ := strings.Cut(out, "=== the repair: "); !strings.Contains(repair, "F → A") || !strings.Contains(strings.Join(strings.Fields(repair), " "), "fencing_enforced fail, harm seen → pass") {
 		missing = append(missing, "the demo does not end with the repair:\n"+repair)

@@ -91,6 +91,7 @@ func Plan(p *plan.Plan, o Options) (Schedule, error) {
 			NodeA:       nodes[0].Name,
 			NodeB:       nodes[len(nodes)-1].Name,
 			Majority:    votes(p.Lock.Backend),
+			ClientVotes: clientVotes(p.Lock.Backend),
 			Seed:        p.Seed,
 		},
 	}

@@ -19,8 +19,12 @@ const clockFault = "clock"
 // clockNodes are the lock nodes whose servers may be shown a wrong time: the plan
 // names the process, and permits it.
 func clockNodes(p *plan.Plan, params *probes.Params) {
-	if p.Safety.Allows(plan.AllowServerClock) {
-		params.ClockNodes = params.Killable
+	if !p.Safety.Allows(plan.AllowServerClock) {
+		return
+	}
+	params.ClockNodes = params.Killable
+	if n := len(params.LockNodes)/2 + 1; params.ClientVotes && len(params.ClockNodes) > n {
+		params.ClockNodes = params.ClockNodes[:n] // more than a majority is not needed
 	}
 }
 

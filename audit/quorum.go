@@ -46,6 +46,10 @@ func votes(backend string) bool {
 	return slices.Contains([]string{"etcd", "redlock", "zookeeper", "consul"}, backend)
 }
 
+// clientVotes says whether it is the clients that count the majority, of servers that know
+// nothing of each other.
+func clientVotes(backend string) bool { return backend == "redlock" }
+
 // covers reports whether one of the peers, addresses and networks, is or contains
 // the address.
 func covers(peers []string, address string) bool {

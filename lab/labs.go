@@ -34,6 +34,9 @@ const (
 
 	Postgres Backend = "postgres"
 	NATS     Backend = "nats"
+
+	// Redlock is a majority of Redis servers that know nothing of each other.
+	Redlock Backend = "redlock"
 )
 
 // Kinds of lock in PostgreSQL.
@@ -130,6 +133,10 @@ func All() []Lab {
 			Name: "nats-3", Backend: NATS, Servers: 3, Extra: true, Ledger: ledger.Idempotent, Letter: "C", Exit: 1,
 			Teaches: "3 NATS, a bucket of 3 copies, fenced: its leases run on wall clocks, and set back they do not end",
 		},
+		{
+			Name: "redlock-5", Backend: Redlock, Servers: 5, Extra: true, Ledger: ledger.None, Letter: "F", Exit: 1,
+			Teaches: "5 independent Redis with their defaults, a majority grants: one of them restarted grants twice, and there is no token to fence with",
+		},
 	}
 }
 
@@ -219,7 +226,7 @@ func (l Lab) Endpoints() []string {
 // port of the lock servers.
 func (l Lab) port() int {
 	switch l.Backend {
-	case Redis:
+	case Redis, Redlock:
 		return redisPort
 	case Postgres:
 		return postgresPort

@@ -141,6 +141,12 @@ func (l Lab) probes() (list []string, why string) {
 			"replay-operation", "crash-holder", "pause-holder-past-ttl", "lost-update", "partition-holder-past-ttl",
 			"lose-node", "double-execution", "partition-lock-servers",
 		}, "all but the deaths of lock servers, which do not depend on signals"
+	case l.Backend == Redlock:
+		return []string{
+			"inspect-deployment", "measure-network", "measure-pauses", "contend", "token-battery", "replay-operation",
+			"pause-holder-past-ttl", "partition-holder-past-ttl", loseReply, "double-execution", "clock-jump-lock-server",
+			"restart-lock-server", "partition-lock-servers",
+		}, "nobody leads, and redis-single shows the rest"
 	case l.Servers > 3:
 		return []string{"inspect-deployment", "partition-holder-past-ttl", "partition-lock-servers"}, "about the shapes of a partition; etcd-fenced has the rest"
 	}

@@ -72,7 +72,7 @@ func (l Lab) lockServer(n Node, locklab, program string) server {
 		return l.natsServer(n, locklab, data)
 	case l.Sentinel:
 		return l.replicated(n, program)
-	case l.Backend == Redis:
+	case l.Backend == Redis || l.Backend == Redlock:
 		// The defaults of Debian's package, apart from systemd's part:
 		// snapshots now and then, no append-only file, no password.
 		argv := []string{

@@ -68,7 +68,7 @@ func (l Lab) prepare() (program string, err error) {
 func (b Backend) Program() (path string, err error) {
 	var name, deb string
 	switch b {
-	case Redis:
+	case Redis, Redlock:
 		name, deb = "redis-server", "redis-server"
 		path, err = exec.LookPath(name)
 	case Postgres:

@@ -110,6 +110,11 @@ func (t *Trial) holdAgainst(ctx context.Context, a, b *party) (held bool, err er
 	if err := a.acquire(ctx, t.fresh()); err != nil {
 		return false, err
 	}
+	return t.refused(ctx, a, b)
+}
+
+// refused has B ask for the lock that A was granted.
+func (t *Trial) refused(ctx context.Context, a, b *party) (held bool, err error) {
 	granted, err := b.contest(ctx)
 	if granted {
 		a.release(ctx)

@@ -85,6 +85,9 @@ type Params struct {
 	LockNodes []string
 	// Majority: the lock service decides by a majority of its servers.
 	Majority bool
+	// ClientVotes: it is the clients that count it, and its servers know nothing of each
+	// other.
+	ClientVotes bool
 	// Seed draws the shapes of a partition that have no name; 0: none are drawn.
 	Seed uint64
 	// Killable are those of them whose server the plan names, which allows to kill it.

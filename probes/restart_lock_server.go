@@ -1,6 +1,7 @@
 package probes
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,9 @@ func restartLockServer() Probe {
 		OnLockNodes: true,
 		MaxFault:    outageLimit,
 		Demands: func(p Params) (out []Demand) {
+			for _, node := range p.unasked() {
+				out = append(out, Demand{Together: "unasked", Node: node, Kind: partition, For: outageLimit(p), Cut: Cut{Direction: "in"}, PeerNodes: []string{p.NodeA}})
+			}
 			for _, node := range p.Killable { // one at a time
 				out = append(out, Demand{Together: node, Node: node, Kind: crash, For: outageLimit(p), Down: true})
 			}
@@ -26,11 +30,11 @@ func restartLockServer() Probe {
 			if len(p.Killable) == 0 {
 				return []string{"nothing: the plan names the process of no lock server (nodes: process)"}
 			}
-			return []string{
+			return append(p.explainFewest(),
 				fmt.Sprintf("kill -9 of the lock server on each of %s, one after the other, the leader last; each is started again at once, and the next one waits until all answer", strings.Join(p.Killable, ", ")),
 				fmt.Sprintf("acquire %s on %s before, and on %s after each restart", p.Key, p.NodeA, p.NodeB),
 				"real clients lose their connections, and where a single server keeps locks in memory, their locks",
-			}
+			)
 		},
 		Trial: restartServers,
 	}
@@ -51,7 +55,8 @@ func restartServers(ctx context.Context, t *Trial) (err error) {
 	if err := t.untilFree(ctx, t.TTL); err != nil {
 		return err
 	}
-	if held, err := t.holdAgainst(ctx, a, b); !held || err != nil {
+	a, held, err := t.holdByFewest(ctx, a, b)
+	if !held || err != nil {
 		return err
 	}
 	down := &outages{t: t}
@@ -94,6 +99,10 @@ func (t *Trial) leaderLast(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	order := slices.Clone(t.Killable)
+	unasked := t.unasked()
+	slices.SortStableFunc(order, func(x, y string) int { // those that granted first
+		return cmp.Compare(slices.Index(unasked, x), slices.Index(unasked, y))
+	})
 	if leads {
 		if i := slices.Index(order, members[0].node); i >= 0 {
 			order = append(slices.Delete(order, i, i+1), members[0].node)
