@@ -26,7 +26,7 @@ demo: build
 # that the package starts is left alone), ZooKeeper's library and a Java, a browser that looks at the reports, what reads
 # the printed ones, a systemd whose units are disturbed, and what the examples in other
 # languages run on.
-deps: node-deps
+deps: node-deps ssh-deps
 	@for p in redis-server chromium strace; do command -v $$p >/dev/null || missing="$$missing $$p"; done; \
 	command -v pdftotext >/dev/null || missing="$$missing poppler-utils"; \
 	test -x /lib/systemd/systemd || missing="$$missing systemd"; \
@@ -52,6 +52,18 @@ node-deps:
 	  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing; }
 	@for d in $(NODE_EXAMPLES); do \
 	  test $$d/node_modules/.package-lock.json -nt $$d/package-lock.json || (cd $$d && npm ci --no-audit --no-fund --loglevel=error && touch node_modules/.package-lock.json) || exit 1; done
+
+# A real ssh with sudo behind it. The sshd is unpacked into the user's cache and not
+# installed: it would listen on this machine.
+SSHD = $${XDG_CACHE_HOME:-$$HOME/.cache}/lockaudit/sshd
+.PHONY: ssh-deps
+ssh-deps:
+	@for p in sudo ssh:openssh-client ip:iproute2; do command -v $${p%:*} >/dev/null || missing="$$missing $${p#*:}"; done; \
+	test -z "$$missing" || { \
+	  test "$$(id -u)" = 0 || { echo "make: missing; run: sudo apt-get install$$missing" >&2; exit 1; }; \
+	  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing; }
+	@test -x /usr/sbin/sshd -o -x "$(SSHD)/usr/sbin/sshd" || { \
+	  test "$$(id -u)" != 0 || apt-get update -q; agent/sshtest/fetch.sh "$(SSHD)"; }
 
 test: deps
 	$(GO) vet ./...

@@ -53,7 +53,7 @@ var layers = map[string][]string{
 }
 
 // conformance suites and fixtures are test code in packages of their own.
-var suites = map[string]bool{"conformance": true, "locks/locktest": true, "locks/locktest/servers": true, "resources/resourcetest": true, "inject/injecttest": true, "inject/target/systemdtest": true}
+var suites = map[string]bool{"conformance": true, "locks/locktest": true, "locks/locktest/servers": true, "resources/resourcetest": true, "inject/injecttest": true, "inject/target/systemdtest": true, "agent/sshtest": true}
 
 func TestImportsFollowTheTable(t *testing.T) {
 	checked := 0

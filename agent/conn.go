@@ -5,25 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"sort"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/lockaudit/lockaudit/inject"
 )
-
-// Command gives the stdio of an agent: the agent itself, or ssh, kubectl exec …
-type Command struct {
-	Argv []string
-	// Env is added to the environment.
-	Env []string
-	// Caller is who orders, for the agent's log.
-	Caller Caller
-}
 
 // closeWait is how long Close waits for the agent to revert and exit: its own
 // bounds, and some for the way there.
@@ -39,6 +28,7 @@ type Conn struct {
 	notices chan Notice
 	waited  chan struct{} // closed when the command has ended; exit is then set
 	exit    error
+	rest    func()         // stops listening for silence
 	orphans sync.WaitGroup // injects that their caller gave up on
 
 	mu     sync.Mutex
@@ -46,59 +36,10 @@ type Conn struct {
 	failed map[string]string
 	procs  map[string]*Proc
 	slack  time.Duration // the longest patience of a fault
+	deaf   time.Duration // for so long nothing was heard; then it counts as lost
 
 	closing sync.Once
 	closed  error
-}
-
-// Dial starts the command and greets the agent. ctx bounds the greeting only.
-// trace, if not nil, gets every order and answer as JSON lines with a monotonic
-// stamp. The command gets a process group of its own, so that a ctrl-C on the
-// terminal reaches the auditor alone, which then reverts in order.
-func Dial(ctx context.Context, c Command, trace io.Writer) (*Conn, error) {
-	if len(c.Argv) == 0 {
-		return nil, errors.New("dial agent: no command")
-	}
-	cn := &Conn{
-		cmd: exec.Command(c.Argv[0], c.Argv[1:]...), stderr: &tail{}, notices: make(chan Notice, 1024),
-		waited: make(chan struct{}), active: map[string]bool{}, failed: map[string]string{}, procs: map[string]*Proc{},
-	}
-	cn.cmd.Env = append(os.Environ(), c.Env...)
-	cn.cmd.Stderr = cn.stderr
-	cn.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	// Children of a transport may keep its stderr open for ever.
-	cn.cmd.WaitDelay = time.Second
-	stdin, err := cn.cmd.StdinPipe()
-	if err != nil {
-		return nil, fmt.Errorf("dial agent: %w", err)
-	}
-	stdout, err := cn.cmd.StdoutPipe()
-	if err != nil {
-		return nil, fmt.Errorf("dial agent: %w", err)
-	}
-	if err := cn.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("dial agent: %w", err)
-	}
-	cn.stdin = stdin
-	cn.link = newLink(stdin, newTracer(trace), ErrClosed)
-	go func() {
-		cn.link.read(stdout, cn.event)
-		cn.exit = cn.cmd.Wait()
-		cn.end()
-	}()
-	r, err := cn.link.call(ctx, order{Op: opHello, Version: Version, Caller: &c.Caller})
-	if err == nil && r.Hello == nil {
-		err = errors.New("no hello in the answer")
-	}
-	if err != nil {
-		// Before the hello nothing can be in effect; the agent's guard sees the end anyhow.
-		_ = cn.cmd.Process.Kill()
-		<-cn.waited
-		cn.link.w.close()
-		return nil, fmt.Errorf("dial agent: %s: %w%s", strings.Join(c.Argv, " "), err, cn.stderr.suffix())
-	}
-	cn.hello = *r.Hello
-	return cn, nil
 }
 
 // Hello is what the agent said about itself when it was dialled.
@@ -174,6 +115,9 @@ func (c *Conn) Faults(ctx context.Context) ([]Fault, error) {
 	return r.Faults, nil
 }
 
+// Lost is closed when the connection has ended, whoever ended it.
+func (c *Conn) Lost() <-chan struct{} { return c.waited }
+
 // Notices is closed when the connection has ended. A reader that falls 1024
 // notices behind loses the later ones; Close still knows them.
 func (c *Conn) Notices() <-chan Notice { return c.notices }
@@ -183,6 +127,7 @@ func (c *Conn) Notices() <-chan Notice { return c.notices }
 // confirmed (ErrRevertFailed).
 func (c *Conn) Close() error {
 	c.closing.Do(func() {
+		c.rest() // a revert may take longer than any silence
 		c.link.w.close()
 		select {
 		case <-c.link.w.done: // all orders are written
@@ -235,7 +180,7 @@ func (c *Conn) wrap(what string, err error) error {
 		return fmt.Errorf("%s: the answer has no body", what)
 	}
 	if errors.Is(err, ErrClosed) {
-		return fmt.Errorf("%s: %w%s", what, err, c.stderr.suffix())
+		return fmt.Errorf("%s: %w%s", what, err, c.lastWords())
 	}
 	_, noun, _ := strings.Cut(what, " ")
 	for _, said := range []string{what, "prepare " + noun, "inject " + noun} {
@@ -244,6 +189,16 @@ func (c *Conn) wrap(what string, err error) error {
 		}
 	}
 	return fmt.Errorf("%s: %w", what, err)
+}
+
+// lastWords are why the connection ended, as far as anybody said.
+func (c *Conn) lastWords() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.deaf > 0 {
+		return fmt.Sprintf(": nothing was heard for %v", c.deaf)
+	}
+	return c.stderr.suffix()
 }
 
 func (c *Conn) over(id string) {

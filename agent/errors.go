@@ -29,6 +29,10 @@ var (
 	ErrHalted = errors.New("node is halted")
 	// ErrBusy: another agent owns the state directory.
 	ErrBusy = errors.New("state directory is in use by a running agent")
+	// ErrVersion: agent and auditor speak no version of the protocol in common.
+	ErrVersion = errors.New("no version of the protocol in common")
+	// ErrSilent: the auditor was not heard for so long that it counts as lost.
+	ErrSilent = errors.New("the auditor has fallen silent")
 	// ErrUnknownProc: no client process with this name.
 	ErrUnknownProc = errors.New("unknown client process")
 )
@@ -39,6 +43,10 @@ type failure struct {
 	Err  string `json:"err"`
 	// Fault is the fault that may remain.
 	Fault string `json:"fault,omitempty"`
+	// Speaks and Agent are what the agent speaks, and its program's version, where it
+	// refuses another one.
+	Speaks *Range `json:"speaks,omitempty"`
+	Agent  string `json:"agent,omitempty"`
 }
 
 // remains is an ErrRevertFailed that says of which fault: also an injection that
@@ -67,6 +75,7 @@ func codes() []code {
 		{"journal", ErrJournal},
 		{"log", ErrLog},
 		{"halted", ErrHalted},
+		{"version", ErrVersion},
 		{"unsupported", inject.ErrUnsupported},
 		{"ambiguous", target.ErrAmbiguous},
 		{"refused", inject.ErrRefused},
@@ -84,6 +93,10 @@ func codes() []code {
 
 func encodeError(err error) *failure {
 	f := &failure{Code: "error", Err: err.Error(), Fault: leftBy(err)}
+	var m *mismatch
+	if errors.As(err, &m) {
+		f.Speaks, f.Agent = &m.speaks, m.agent
+	}
 	for _, c := range codes() {
 		if errors.Is(err, c.err) {
 			f.Code = c.word
@@ -111,6 +124,9 @@ type remote struct {
 	words string
 	is    error
 	fault string
+	// Of an ErrVersion.
+	speaks *Range
+	agent  string
 }
 
 func (e *remote) Error() string { return e.words }
@@ -119,7 +135,7 @@ func (e *remote) Unwrap() error { return e.is }
 func (f *failure) decode() error {
 	for _, c := range codes() {
 		if c.word == f.Code {
-			return &remote{f.Err, c.err, f.Fault}
+			return &remote{words: f.Err, is: c.err, fault: f.Fault, speaks: f.Speaks, agent: f.Agent}
 		}
 	}
 	return &remote{words: f.Err}

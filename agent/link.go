@@ -13,6 +13,7 @@ import (
 type link struct {
 	w     *lineWriter
 	trace *tracer
+	ear   ear
 	lost  error // what a call returns when the peer is gone
 
 	mu      sync.Mutex
@@ -29,6 +30,7 @@ func newLink(w io.Writer, trace *tracer, lost error) *link {
 // read delivers messages until the peer's output ends; events go to on, in order.
 func (l *link) read(r io.Reader, on func(message)) {
 	err := readLines(r, func(line []byte) error {
+		l.ear.hear()
 		m, err := decodeMessage(line)
 		if err != nil {
 			return err

@@ -29,6 +29,8 @@ const (
 	testCrash = "LOCKAUDIT_TEST_CRASH" // step=marker file: kill -9 there, once
 	testStop  = "LOCKAUDIT_TEST_STOP"  // step=marker file: SIGSTOP there, once
 	testCalm  = "LOCKAUDIT_TEST_CALM"  // a duration
+	testHush  = "LOCKAUDIT_TEST_HUSH"  // a duration: the agent's silence
+	testSpeak = "LOCKAUDIT_TEST_SPEAK" // MIN-MAX of the protocol
 )
 
 func TestMain(m *testing.M) {
@@ -53,12 +55,17 @@ func TestMain(m *testing.M) {
 		err = Guard(ctx, os.Stdin, os.Stdout, o)
 	case role == "watch":
 		watchClock()
+	case role == "dialer":
+		err = playDialer()
 	case role == "server":
 		err = playServer()
 	case role == "auditor":
 		err = playAuditor(dir)
+	case len(os.Args) > 1 && os.Args[1] == "look":
+		err = Look(ctx, os.Stdin, os.Stdout, LookOptions{Version: "test", StateDir: dir, Faults: faults(), Speaks: speaksOf()})
 	default:
-		err = Serve(ctx, os.Stdin, os.Stdout, Options{Version: "test", StateDir: dir, calm: calmOf()})
+		hush, _ := time.ParseDuration(os.Getenv(testHush))
+		err = Serve(ctx, os.Stdin, os.Stdout, Options{Version: "test", StateDir: dir, calm: calmOf(), silence: hush, Speaks: speaksOf()})
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -69,6 +76,14 @@ func TestMain(m *testing.M) {
 func calmOf() time.Duration {
 	d, _ := time.ParseDuration(os.Getenv(testCalm))
 	return d
+}
+
+func speaksOf() Range {
+	r, err := ParseRange(os.Getenv(testSpeak))
+	if err != nil {
+		panic(err)
+	}
+	return r
 }
 
 func crashStep(name string) {

@@ -17,9 +17,6 @@ import (
 	"github.com/lockaudit/lockaudit/inject"
 )
 
-// Version of the order protocol. An agent refuses another one.
-const Version = 1
-
 const (
 	// maxLine bounds a line in both directions.
 	maxLine = 1 << 20
@@ -51,7 +48,8 @@ const (
 	opKill       op = "kill"
 	opMeasure    op = "measure"      // reads only
 	opCredit     op = "credit"       // no id, no answer: N more bytes may be sent
-	opPing       op = "ping"         // agent to guard: are you there?
+	opPing       op = "ping"         // are you there? An auditor's has no id: it says that it is
+	opExamine    op = "examine"      // reads only: what doctor says
 	opCaller     op = "caller"       // agent to guard: for whom it works
 	opWatch      op = "watch-client" // agent to guard: end this process group when the agent is gone
 )
@@ -99,6 +97,7 @@ const (
 	eventOutput event = "output" // of a client's stream
 	eventEOF    event = "eof"    // of a client's stream
 	eventExit   event = "exit"   // of a client
+	eventPong   event = "pong"   // the answer to an auditor's ping
 )
 
 // The streams of a client process.
@@ -115,15 +114,21 @@ type result struct {
 	Effect  *inject.Effect  `json:"effect,omitempty"`
 	Faults  []Fault         `json:"faults,omitempty"`
 	Process *inject.Process `json:"process,omitempty"`
+	Health  *Health         `json:"health,omitempty"`
 	// Measured is the result of a measurement, in its own form.
 	Measured json.RawMessage `json:"measured,omitempty"`
 }
 
 // Hello is what an agent says about itself and its node.
 type Hello struct {
-	Version      int    `json:"version"`
-	AgentVersion string `json:"agent_version"`
-	Hostname     string `json:"hostname"`
+	// Version of the protocol that was agreed on, and what the agent speaks: an agent
+	// of before version 2 does not say.
+	Version int   `json:"version"`
+	Speaks  Range `json:"speaks,omitzero"`
+	// Silence is after what the agent reverts everything if it hears nothing; 0: never.
+	Silence      time.Duration `json:"silence,omitempty"`
+	AgentVersion string        `json:"agent_version"`
+	Hostname     string        `json:"hostname"`
 	// Addresses are the node's own, without loopback and link-local ones.
 	Addresses []string `json:"addresses,omitempty"`
 	BootID    string   `json:"boot_id"`

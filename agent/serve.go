@@ -26,7 +26,11 @@ type Options struct {
 	// of both holds.
 	Limits Limits
 	Pulse  Pulse
-	calm   time.Duration // 0: calm
+	// Speaks is for tests, which play an older or a newer agent; zero: what this
+	// program speaks.
+	Speaks  Range
+	calm    time.Duration // 0: calm
+	silence time.Duration // 0: silence
 }
 
 // server is a running agent.
@@ -35,6 +39,8 @@ type server struct {
 	keeper  *keeper
 	spawner *spawner
 	out     *lineWriter
+	ear     ear
+	attend  func() // starts listening for the auditor's silence; once
 
 	mu      sync.Mutex
 	clients map[string]*client
@@ -49,6 +55,9 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, o Options) error {
 	catchBrokenPipe()
 	if o.Guard == nil {
 		o.Guard = []string{"/proc/self/exe", "guard"}
+	}
+	if o.silence == 0 {
+		o.silence = silence
 	}
 	limits, err := LimitsFromEnv()
 	if err != nil {
@@ -66,23 +75,35 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, o Options) error {
 	}
 	defer s.spawner.close()
 	s.out = newLineWriter(out)
-	defer s.flush()
+	defer flush(s.out)
 	s.keeper, err = openKeeper(o.Guard, o.StateDir, lock, limits.Tighten(o.Limits), o.calm, func(n Notice) {
 		_ = s.out.send(message{Event: eventNotice, Notice: &n})
 	})
 	if err != nil {
 		return fmt.Errorf("start agent: %w", err)
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	var busy sync.WaitGroup
+	s.attend = sync.OnceFunc(func() {
+		busy.Go(func() {
+			if s.ear.silent(ctx, s.o.silence) {
+				cancel(fmt.Errorf("%w for %v", ErrSilent, s.o.silence))
+			}
+		})
+	})
 	// Until the very end: an agent that reverts for long is not a hanging one.
 	alive, dead := context.WithCancel(context.WithoutCancel(ctx))
 	defer dead()
 	go s.pulse(alive)
 	orders(ctx, in, func(o order) {
-		if o.Op == opCredit {
+		s.ear.hear()
+		switch o.Op {
+		case opCredit:
 			s.credit(o)
+			return
+		case opPing:
+			_ = s.out.send(message{Event: eventPong})
 			return
 		}
 		before, done := s.turn(o)
@@ -92,19 +113,23 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, o Options) error {
 			answer(s.out, o, s.handle(ctx, o))
 		})
 	})
-	cancel()
+	lost := context.Cause(ctx)
+	cancel(nil)
 	// The guard first: it waits for what is in the middle of an injection.
 	err = s.keeper.close()
+	if errors.Is(lost, ErrSilent) {
+		err = errors.Join(err, lost)
+	}
 	err = errors.Join(err, endAll(s.all()))
 	busy.Wait()
 	return errors.Join(err, endAll(s.all())) // one may have been started meanwhile
 }
 
 // flush writes out what is queued, unless nobody reads it.
-func (s *server) flush() {
-	s.out.close()
+func flush(out *lineWriter) {
+	out.close()
 	select {
-	case <-s.out.done:
+	case <-out.done:
 	case <-time.After(2 * time.Second):
 	}
 }
@@ -141,17 +166,35 @@ func (s *server) handle(ctx context.Context, o order) reply {
 }
 
 func (s *server) hello(version int) (Hello, error) {
-	if version != Version {
-		return Hello{}, fmt.Errorf("this agent (%s) speaks version %d of the protocol, not %d: %w", s.o.Version, Version, version, inject.ErrRefused)
+	h, err := introduce(s.o.Version, s.o.StateDir, s.o.Speaks, version)
+	if h.Version == 0 {
+		return h, err
 	}
-	h := s.keeper.first
-	h.AgentVersion, h.UID, h.PID, h.StateDir = s.o.Version, os.Geteuid(), os.Getpid(), s.o.StateDir
+	first := s.keeper.first
+	h.Kinds, h.Recovered, h.Limits, h.GuardPID = first.Kinds, first.Recovered, first.Limits, first.GuardPID
 	s.keeper.mu.Lock()
 	if g := s.keeper.cur; g != nil {
 		h.GuardPID = g.cmd.Process.Pid
 	}
 	s.keeper.mu.Unlock()
-	h.Halted, h.Log = Halted(s.o.StateDir), logHead(s.o.StateDir)
+	if version >= pings {
+		h.Silence = s.o.silence
+		s.attend()
+	}
+	return h, err
+}
+
+// introduce is what whoever is greeted says of itself and its node, if it speaks that
+// version.
+func introduce(program, stateDir string, speaks Range, version int) (Hello, error) {
+	speaks = speaks.spoken()
+	if version < speaks.Min || version > speaks.Max {
+		return Hello{}, &mismatch{program, speaks, version}
+	}
+	h := Hello{
+		Version: version, Speaks: speaks, AgentVersion: program, UID: os.Geteuid(), PID: os.Getpid(),
+		StateDir: stateDir, Halted: Halted(stateDir), Log: logHead(stateDir),
+	}
 	var err, err2, err3 error
 	h.Hostname, err = os.Hostname()
 	h.BootID, err2 = inject.BootID()

@@ -82,6 +82,12 @@ func (t *tail) reader() io.Reader {
 	return bytes.NewReader(bytes.Clone(t.buf))
 }
 
+func (t *tail) text() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.buf)
+}
+
 // suffix is the last line of the log, for the end of an error message.
 func (t *tail) suffix() string {
 	t.mu.Lock()

@@ -34,7 +34,7 @@ func newTracer(w io.Writer) *tracer {
 }
 
 func (t *tracer) order(o order) {
-	if t == nil || o.Op == opCredit {
+	if t == nil || o.Op == opCredit || o.Op == opPing {
 		return
 	}
 	n := len(o.Data.bytes())
@@ -55,7 +55,7 @@ func (t *tracer) order(o order) {
 }
 
 func (t *tracer) message(m message) {
-	if t == nil {
+	if t == nil || m.Event == eventPong {
 		return
 	}
 	n := len(m.Data.bytes())

@@ -60,10 +60,13 @@ func decodeOrder(line []byte) (order, error) {
 	return o, nil
 }
 
+// errNoise: a line that no agent writes, such as a login's greeting.
+var errNoise = errors.New("not a message of an agent")
+
 func decodeMessage(line []byte) (message, error) {
 	var m message
 	if err := json.Unmarshal(line, &m); err != nil {
-		return message{}, fmt.Errorf("decode message %.200q: %w", line, err)
+		return message{}, fmt.Errorf("decode message %.200q: %w: %w", line, errNoise, err)
 	}
 	return m, nil
 }

@@ -80,26 +80,14 @@ func (s *stage) Metrics(ctx context.Context, url string) (probes.Page, error) {
 	return probes.Page{}, failed
 }
 
-// clockReadings is how often a clock is asked for; the quickest answer says most.
-const clockReadings = 5
-
-// WallClock implements probes.Meter: the node read its clock at some time between order
-// and answer, so that its middle is off by half of that at most.
+// WallClock implements probes.Meter.
 func (s *stage) WallClock(ctx context.Context, node string) (history.Clock, error) {
-	var best history.Clock
-	for i := range clockReadings {
-		var r measure.Reading
-		before := time.Now()
-		if err := s.measure(ctx, node, measure.KindClock, measure.Clock{}, &r); err != nil {
-			return history.Clock{}, err
-		}
-		half := time.Since(before) / 2
-		if i == 0 || half < best.Error {
-			middle := before.Add(half).Round(0) // Round(0): compare wall clocks
-			best = history.Clock{Ahead: time.Unix(0, r.Unix).Sub(middle), Error: half}
-		}
+	conn, err := s.reach(ctx, node)
+	if err != nil {
+		return history.Clock{}, err
 	}
-	return best, nil
+	o, err := conn.Clock(ctx)
+	return history.Clock{Ahead: o.Ahead, Error: o.Error}, err
 }
 
 func clientNodes(p probes.Params) []string {

@@ -22,17 +22,23 @@ import (
 // version is set by the linker.
 var version = "dev"
 
-const usage = `Usage: lockaudit-agent [flags] [connect | heal | halt | resume | log | doctor | list | version]
+// protocol is what it speaks of the order protocol, as MIN-MAX; only a test that needs
+// an older or a newer agent has the linker set it.
+var protocol = ""
+
+const usage = `Usage: lockaudit-agent [flags] [connect | heal | halt | resume | log | doctor | look | list | version]
 
 The node agent of lockaudit. Without an argument it takes orders, one JSON
 object a line, on stdin, and answers on stdout. At the end of its input it
 reverts every fault and exits. People do not start it: lockaudit does, by
 whatever command gives it a node's stdio.
 
-  via: [lockaudit-agent]                      this machine
-  via: [ssh, node, sudo, lockaudit-agent]     another one
+  (no via)                                    this machine
+  via: [ssh, node, sudo]                      another one
   via: [ssh, node, sudo]                      another one, where systemd runs it
   agent: [lockaudit-agent, connect]           (docs/systemd.md)
+
+It does the same when it has heard nothing from lockaudit for 15 s.
 
 Flags:
   --allow-commands    orders may name commands that run with this agent's rights:
@@ -57,10 +63,13 @@ Commands:
             checks that no record was changed, and -n 20 shows the newest 20
   doctor    look only: what can be injected here, is the node halted, was
             something left behind?
+  look      answer on stdio, as an agent does, what doctor says and what time it is
+            here, and be none: lockaudit nodes asks it
   list      show the faults in this node's journal
-  version   print the version
+  version   print the version; -f json adds the protocol's, the architecture and
+            this program's SHA-256
 
--f json behind heal, halt, resume, log and doctor prints JSON.
+-f json behind heal, halt, resume, log, doctor and version prints JSON.
 
 Environment:
   LOCKAUDIT_LOG     the directory of the log; else /var/log/lockaudit-agent for
@@ -120,21 +129,25 @@ func run(ctx context.Context, args []string, in *os.File, out, log io.Writer) in
 	if err != nil {
 		return fail(log, err)
 	}
+	speaks, err := agent.ParseRange(protocol)
+	if err != nil {
+		return fail(log, err)
+	}
 	switch fs.Arg(0) {
 	case "":
 		if terminal(in) {
 			fmt.Fprintln(log, "lockaudit-agent: waiting for orders on stdin; ctrl-D ends it, --help says more")
 		}
-		return fail(log, serve(ctx, in, out, agent.Options{Version: version, StateDir: dir, Guard: guardCommand(o), Limits: limits}))
+		return fail(log, serve(ctx, in, out, agent.Options{Version: version, StateDir: dir, Guard: guardCommand(o), Limits: limits, Speaks: speaks}))
 	case "connect":
 		return fail(log, connect(ctx, socket(), in, out))
 	case "guard":
 		return fail(log, agent.Guard(ctx, in, out, agent.GuardOptions{StateDir: dir, Faults: all.Faults(o)}))
-	case "heal", "halt", "resume", "log", "doctor":
+	case "heal", "halt", "resume", "log", "doctor", "look", "version":
 		if os.Getenv("SERVICE_RESULT") != "" {
 			out = log // as ExecStopPost, with the agent's stdout, which takes answers only
 		}
-		n := node{dir: dir, limits: limits, faults: all.Faults(o), in: in, out: out, log: log}
+		n := node{dir: dir, limits: limits, speaks: speaks, faults: all.Faults(o), in: in, out: out, log: log}
 		return n.command(ctx, fs.Arg(0), fs.Args()[1:])
 	case "list":
 		plans, err := agent.Journaled(dir)
@@ -145,9 +158,6 @@ func run(ctx context.Context, args []string, in *os.File, out, log io.Writer) in
 			}
 		}
 		return fail(log, err)
-	case "version":
-		fmt.Fprintln(out, version)
-		return 0
 	}
 	fmt.Fprintf(log, "lockaudit-agent: unknown command %q\n\n%s", fs.Arg(0), usage)
 	return 64

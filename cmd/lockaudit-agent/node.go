@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/lockaudit/lockaudit/agent"
@@ -18,15 +19,20 @@ import (
 type node struct {
 	dir    string
 	limits agent.Limits
+	speaks agent.Range
 	faults []inject.Fault
-	in     io.Reader
+	in     *os.File
 	out    io.Writer
 	log    io.Writer
 }
 
 // takesFlags reports whether a command has flags of its own behind it.
 func takesFlags(name string) bool {
-	return name == "heal" || name == "halt" || name == "resume" || name == "log" || name == "doctor"
+	switch name {
+	case "heal", "halt", "resume", "log", "doctor", "version":
+		return true
+	}
+	return false
 }
 
 func (n node) command(ctx context.Context, name string, args []string) int {
@@ -62,6 +68,10 @@ func (n node) command(ctx context.Context, name string, args []string) int {
 		return n.resume(asJSON)
 	case "log":
 		return n.showLog(verify, newest, asJSON)
+	case "look":
+		return n.look(ctx)
+	case "version":
+		return n.version(asJSON)
 	}
 	return n.doctor(asJSON)
 }
