@@ -34,9 +34,11 @@ type Conn struct {
 	mu     sync.Mutex
 	active map[string]bool // faults in effect, as far as was said
 	failed map[string]string
-	procs  map[string]*Proc
-	slack  time.Duration // the longest patience of a fault
-	deaf   time.Duration // for so long nothing was heard; then it counts as lost
+	// unanswered are the kinds of faults that were ordered, and no answer came.
+	unanswered []string
+	procs      map[string]*Proc
+	slack      time.Duration // the longest patience of a fault
+	deaf       time.Duration // for so long nothing was heard; then it counts as lost
 
 	closing sync.Once
 	closed  error
@@ -69,6 +71,11 @@ func (c *Conn) Inject(ctx context.Context, s inject.Spec) (Fault, error) {
 	if err != nil && ctx.Err() != nil {
 		c.orphans.Add(1)
 		go c.revertOrphan(ch)
+	}
+	if errors.Is(err, ErrClosed) {
+		c.mu.Lock()
+		c.unanswered = append(c.unanswered, s.Kind)
+		c.mu.Unlock()
 	}
 	if id := leftBy(err); id != "" {
 		c.mu.Lock()
@@ -115,8 +122,9 @@ func (c *Conn) Faults(ctx context.Context) ([]Fault, error) {
 	return r.Faults, nil
 }
 
-// Lost is closed when the connection has ended, whoever ended it.
-func (c *Conn) Lost() <-chan struct{} { return c.waited }
+// Lost is closed when nothing more comes, whoever ended it: before any ErrClosed of an
+// answer that did not come.
+func (c *Conn) Lost() <-chan struct{} { return c.link.done }
 
 // Notices is closed when the connection has ended. A reader that falls 1024
 // notices behind loses the later ones; Close still knows them.
@@ -163,6 +171,7 @@ func (c *Conn) verdict() error {
 		open = append(open, id+" ("+why+")")
 	}
 	sort.Strings(open)
+	open = append(open, c.unknown()...)
 	if len(open) > 0 {
 		return fmt.Errorf("close agent on %s: %w: %s; run lockaudit-agent heal there%s",
 			c.hello.Hostname, ErrRevertFailed, strings.Join(open, ", "), c.stderr.suffix())

@@ -22,6 +22,8 @@ type Command struct {
 	Caller Caller
 	// Tool is the auditor's version, for a refusal.
 	Tool string
+	// Start is from when the trace counts; zero: from the dial.
+	Start time.Time
 	// speaks is for tests; zero: what this program speaks.
 	speaks Range
 }
@@ -51,7 +53,7 @@ func Dial(ctx context.Context, c Command, trace io.Writer) (*Conn, error) {
 		return nil, &Unreached{Argv: c.Argv, Trouble: TroubleCommand, err: err}
 	}
 	cn.stdin = stdin
-	cn.link = newLink(stdin, newTracer(trace), ErrClosed)
+	cn.link = newLink(stdin, newTracer(trace, c.Start), ErrClosed)
 	go func() {
 		cn.link.read(stdout, cn.event)
 		cn.exit = cn.cmd.Wait()

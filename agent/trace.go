@@ -20,17 +20,20 @@ type tracer struct {
 }
 
 type traced struct {
-	AtNs    int64    `json:"at_ns"` // monotonic, since the connection was opened
+	AtNs    int64    `json:"at_ns"` // monotonic, since the start of the run
 	Order   *order   `json:"order,omitempty"`
 	Message *message `json:"message,omitempty"`
 	Bytes   int      `json:"bytes,omitempty"`
 }
 
-func newTracer(w io.Writer) *tracer {
+func newTracer(w io.Writer, start time.Time) *tracer {
 	if w == nil {
 		return nil
 	}
-	return &tracer{w: w, start: time.Now()}
+	if start.IsZero() {
+		start = time.Now()
+	}
+	return &tracer{w: w, start: start}
 }
 
 func (t *tracer) order(o order) {

@@ -17,5 +17,15 @@ func (c *Conn) Unconfirmed() []string {
 		ids = append(ids, id)
 	}
 	sort.Strings(ids)
-	return ids
+	return append(ids, c.unknown()...)
+}
+
+// unknown are the faults without a known id: the connection was lost between order and
+// answer. The caller holds c.mu.
+func (c *Conn) unknown() []string {
+	var out []string
+	for _, kind := range c.unanswered {
+		out = append(out, "unanswered "+kind)
+	}
+	return out
 }

@@ -88,7 +88,8 @@ func (b *blast) order(ctx context.Context, conn *agent.Conn, node string, s inje
 	u := b.on[key]
 	if err != nil {
 		// The agent has reverted it, or does so at its deadline at the latest.
-		if u.over = time.Now().Add(s.For); !errors.Is(err, agent.ErrRevertFailed) && ctx.Err() == nil {
+		open := errors.Is(err, agent.ErrRevertFailed) || errors.Is(err, agent.ErrClosed)
+		if u.over = time.Now().Add(s.For); !open && ctx.Err() == nil {
 			delete(b.on, key)
 			return f, err
 		}
@@ -106,6 +107,17 @@ func (b *blast) ended(id string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.on, id)
+}
+
+// cleared forgets the faults of a node on which nothing is in effect any more.
+func (b *blast) cleared(node string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for key, u := range b.on {
+		if u.node == node {
+			delete(b.on, key)
+		}
+	}
 }
 
 func (b *blast) reserve(node string, s inject.Spec, down bool) (string, error) {

@@ -8,22 +8,14 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/lockaudit/lockaudit/agent"
 	"github.com/lockaudit/lockaudit/history"
 	"github.com/lockaudit/lockaudit/measure"
 	"github.com/lockaudit/lockaudit/plan"
 	"github.com/lockaudit/lockaudit/probes"
 )
 
-// reach is agent with the stage's lock: measurements run on several nodes at once.
-func (s *stage) reach(ctx context.Context, node string) (*agent.Conn, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.agent(ctx, node)
-}
-
 func (s *stage) measure(ctx context.Context, node string, kind measure.Kind, params, result any) error {
-	conn, err := s.reach(ctx, node)
+	conn, err := s.node(ctx, node)
 	if err != nil {
 		return err
 	}
@@ -82,7 +74,7 @@ func (s *stage) Metrics(ctx context.Context, url string) (probes.Page, error) {
 
 // WallClock implements probes.Meter.
 func (s *stage) WallClock(ctx context.Context, node string) (history.Clock, error) {
-	conn, err := s.reach(ctx, node)
+	conn, err := s.node(ctx, node)
 	if err != nil {
 		return history.Clock{}, err
 	}

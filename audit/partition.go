@@ -22,9 +22,7 @@ const hold = "hold"
 
 // node returns the connection to a node's agent.
 func (s *stage) node(ctx context.Context, name string) (*agent.Conn, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.agent(ctx, name)
+	return s.agents.get(ctx, name)
 }
 
 // Partition implements probes.Stage. A client's packets alone are cut where its node

@@ -30,8 +30,13 @@ func Resolve(ctx context.Context, p *plan.Plan, s Schedule, each func(Resolved))
 	if err != nil {
 		return err
 	}
-	r := resolver{plan: p, protect: protect, conns: map[string]*agent.Conn{}, failed: map[string]error{}}
-	defer func() { err = errors.Join(err, r.close()) }()
+	r := resolver{protect: protect, agents: newAgents(p, func(ctx context.Context, n plan.Node) (*agent.Conn, error) {
+		cmd := AgentCommand(n)
+		cmd.Caller = agent.Caller{Plan: p.Name}
+		return agent.Dial(ctx, cmd, nil)
+	})}
+	defer func() { err = errors.Join(err, r.agents.close(ctx, func(string, []string) {})) }()
+	r.agents.all(ctx, s.nodes())
 	for _, probe := range s.Probes {
 		if probe.Demands == nil {
 			continue
@@ -47,16 +52,14 @@ func Resolve(ctx context.Context, p *plan.Plan, s Schedule, each func(Resolved))
 	return nil
 }
 
-// resolver holds the agents that were asked, and why others could not be.
+// resolver asks the agents.
 type resolver struct {
-	plan    *plan.Plan
 	protect []string
-	conns   map[string]*agent.Conn
-	failed  map[string]error
+	agents  *agents
 }
 
 func (r resolver) prepare(ctx context.Context, d probes.Demand) ([]string, error) {
-	conn, err := r.dial(ctx, d.Node)
+	conn, err := r.agents.get(ctx, d.Node)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +73,7 @@ func (r resolver) prepare(ctx context.Context, d probes.Demand) ([]string, error
 	if d.Kind == partition || d.Kind == hold {
 		all := d.Cut.Peers
 		for _, node := range d.PeerNodes {
-			peer, err := r.dial(ctx, node)
+			peer, err := r.agents.get(ctx, node)
 			if err != nil {
 				return nil, err
 			}
@@ -101,39 +104,6 @@ func (r resolver) prepare(ctx context.Context, d probes.Demand) ([]string, error
 		}
 	}
 	return prepared.Objects, err
-}
-
-// dial reaches a node once, also if it fails.
-func (r resolver) dial(ctx context.Context, node string) (*agent.Conn, error) {
-	if c, err := r.conns[node], r.failed[node]; c != nil || err != nil {
-		return c, err
-	}
-	for _, n := range r.plan.Nodes {
-		if n.Name != node {
-			continue
-		}
-		limited, cancel := context.WithTimeout(ctx, reachLimit)
-		defer cancel()
-		cmd := AgentCommand(n)
-		cmd.Caller = agent.Caller{Plan: r.plan.Name}
-		c, err := agent.Dial(limited, cmd, nil)
-		if err != nil {
-			err = fmt.Errorf("agent on node %s %w: %w", node, ErrUnreachable, err)
-			r.failed[node] = err
-			return nil, err
-		}
-		r.conns[node] = c
-		return c, nil
-	}
-	return nil, fmt.Errorf("reach agent: the plan has no node %q", node)
-}
-
-func (r resolver) close() error {
-	var errs []error
-	for _, c := range r.conns {
-		errs = append(errs, c.Close())
-	}
-	return errors.Join(errs...)
 }
 
 // partitionParams are the parameters of a partition.

@@ -18,16 +18,13 @@ import (
 	"github.com/lockaudit/lockaudit/record"
 )
 
-// Limits on reaching a node and on starting a client there: an ssh connection
-// through a jump host takes seconds.
+// Limits on starting a client on a node, and on ending all of them.
 const (
-	reachLimit = 30 * time.Second
 	startLimit = 10 * time.Second
 	closeLimit = 20 * time.Second
 )
 
-// stage holds the agents and the lock clients of a run. Nodes are reached when
-// they are first needed.
+// stage holds the agents and the lock clients of a run.
 type stage struct {
 	plan     *plan.Plan
 	planPath string
@@ -36,9 +33,11 @@ type stage struct {
 	blast    *blast
 	stopper  *stopper
 	stop     func(cause error) // ends the audit
+	agents   *agents
+
+	traces traces
 
 	mu      sync.Mutex
-	agents  map[string]*agent.Conn
 	clients map[string]*process
 	started int
 	caps    []string
@@ -47,12 +46,15 @@ type stage struct {
 }
 
 func newStage(p *plan.Plan, planPath string, s Schedule, w *record.Writer, stop func(error)) *stage {
-	return &stage{
+	st := &stage{
 		plan: p, planPath: planPath, schedule: s, w: w,
 		blast: newBlast(p, s.Params), stopper: newStopper(p.Safety.StopIf), stop: stop,
-		agents: map[string]*agent.Conn{}, clients: map[string]*process{},
-		seen: effects{marks: map[string]string{}, nodes: map[string]instance{}, met: map[string]instance{}},
+		clients: map[string]*process{},
+		seen:    effects{marks: map[string]string{}, nodes: map[string]instance{}, met: map[string]instance{}},
 	}
+	st.agents = newAgents(p, st.dial)
+	st.agents.settled = st.blast.cleared
+	return st
 }
 
 // nodeOf says where a client lives: A on the first client node, everybody else
@@ -77,7 +79,7 @@ func (s *stage) Client(ctx context.Context, name string) (p probes.Process, star
 			return nil, false, err
 		}
 	}
-	conn, err := s.agent(ctx, s.nodeOf(name))
+	conn, err := s.agents.get(ctx, s.nodeOf(name))
 	if err != nil {
 		return nil, false, err
 	}
@@ -89,33 +91,23 @@ func (s *stage) Client(ctx context.Context, name string) (p probes.Process, star
 	return fresh, true, nil
 }
 
-// agent returns the connection to a node's agent, made when first needed.
-func (s *stage) agent(ctx context.Context, node string) (*agent.Conn, error) {
-	if c := s.agents[node]; c != nil {
-		return c, nil
+// dial reaches a node's agent, and compares its clocks with the auditor's.
+func (s *stage) dial(ctx context.Context, n plan.Node) (*agent.Conn, error) {
+	trace, err := s.traces.of(s.w, n.Name)
+	if err != nil {
+		return nil, err
 	}
-	for _, n := range s.plan.Nodes {
-		if n.Name != node {
-			continue
-		}
-		trace, err := s.w.Agent(node)
-		if err != nil {
-			return nil, err
-		}
-		dialCtx, cancel := context.WithTimeout(ctx, reachLimit)
-		defer cancel()
-		cmd := AgentCommand(n)
-		cmd.Caller = agent.Caller{Plan: s.plan.Name, Run: filepath.Base(s.w.Dir())}
-		c, err := agent.Dial(dialCtx, cmd, trace)
-		if err != nil {
-			return nil, fmt.Errorf("agent on node %s %w: %w", node, ErrUnreachable, err)
-		}
-		s.agents[node] = c
-		s.blast.met(node, c.Hello().Addresses)
-		go s.listen(node, c)
-		return c, nil
+	cmd := AgentCommand(n)
+	cmd.Tool, cmd.Start = s.w.Manifest().Tool, s.w.Start()
+	cmd.Caller = agent.Caller{Plan: s.plan.Name, Run: filepath.Base(s.w.Dir())}
+	c, err := agent.Dial(ctx, cmd, trace)
+	if err != nil {
+		return nil, err
 	}
-	return nil, fmt.Errorf("reach agent: the plan has no node %q", node)
+	s.blast.met(n.Name, c.Hello().Addresses)
+	go s.listen(n.Name, c)
+	s.note(ctx, n.Name, c)
+	return c, nil
 }
 
 // listen hears what an agent says without being asked, until its end: a halt on
@@ -200,6 +192,9 @@ const healthLimit = 20 * time.Second
 // audit's own key is free to be used. No answer is asked for again, because a
 // machine may stand still; asking does nothing to anybody.
 func (s *stage) healthy(ctx context.Context) error {
+	if _, err := s.node(ctx, s.schedule.Params.NodeB); err != nil { // it has a limit of its own
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, healthLimit)
 	defer cancel()
 	again := time.NewTicker(startLimit / 50)
@@ -209,6 +204,8 @@ func (s *stage) healthy(ctx context.Context) error {
 		switch {
 		case errors.Is(sick, probes.ErrNoClient) && s.blast.ordered():
 			// The service may not have found its place again after the last fault.
+		case errors.Is(sick, agent.ErrClosed):
+			// Lost just now; the next time the node is dialled anew.
 		case sick != nil:
 			return sick
 		case !observer.Can("observe"):
@@ -245,17 +242,14 @@ func (s *stage) close(ctx context.Context) error {
 	defer s.mu.Unlock()
 	errs := []error{s.endClients(ctx)}
 	var left []record.Residue
-	for node, c := range s.agents {
-		if err := c.Close(); err != nil {
-			errs = append(errs, fmt.Errorf("close agent on node %s: %w", node, err))
-		}
-		for _, id := range c.Unconfirmed() {
+	errs = append(errs, s.agents.close(ctx, func(node string, unconfirmed []string) {
+		for _, id := range unconfirmed {
 			left = append(left, record.Residue{
 				Node: node, Fault: id, What: "a fault whose end was not confirmed",
 				Remove: "lockaudit heal " + s.planPath,
 			})
 		}
-	}
+	}))
 	if len(left) > 0 {
 		errs = append(errs, s.w.Update(func(m *record.Manifest) { m.Residue = append(m.Residue, left...) }))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/lockaudit/lockaudit/agent"
@@ -39,7 +40,17 @@ func runProbe(ctx context.Context, stage *stage, probe probes.Probe, i int, s Sc
 		trial.Progress = func(step string, until time.Time) {
 			o.Progress(probes.Progress{Probe: probe.Name, Trial: trial.Round, Trials: trials, Step: step, Until: until})
 		}
+		before := stage.agents.losses()
 		why, err := runTrial(ctx, probe, trial)
+		if lost := stage.agents.lostSince(before, err); len(lost) > 0 && ctx.Err() == nil {
+			// Its faults ended when that happened, whatever the trial saw.
+			why, err = fmt.Sprintf("the connection to the agent on %s was lost", strings.Join(lost, ", ")), nil
+			if err = stage.agents.regain(ctx, lost); err != nil {
+				why, err = "", fmt.Errorf("%s: %w", why, err)
+			} else {
+				err = errors.New(why)
+			}
+		}
 		switch {
 		case why != "" && len(result.Repeats) < maxRepeats && ctx.Err() == nil:
 			result.Repeats = append(result.Repeats, record.Repeat{Trial: number, Why: why})

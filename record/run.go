@@ -50,6 +50,8 @@ type Manifest struct {
 	// Seed drew what the probes left to chance; 0: nothing.
 	Seed   uint64  `json:"seed,omitempty"`
 	Probes []Probe `json:"probes"`
+	// Nodes are those whose agents were reached.
+	Nodes []Node `json:"nodes,omitempty"`
 	// Residue lists faults that may still be in effect, with the way to remove
 	// them by hand. Anything here makes the exit status 4.
 	Residue []Residue `json:"residue,omitempty"`
@@ -158,6 +160,30 @@ const (
 	Skipped ProbeStatus = "skipped" // not possible on this deployment; Err says why
 	Pending ProbeStatus = "pending" // not reached
 )
+
+// Node is what an agent said of its node when it was reached, and its clocks against the
+// auditor's. Clocks place what a node says of its own time on the axis of the events, and
+// decide nothing.
+type Node struct {
+	Name         string `json:"name"`
+	Hostname     string `json:"hostname"`
+	AgentVersion string `json:"agent_version"`
+	// Protocol is the version of the order protocol that was agreed on.
+	Protocol int `json:"protocol"`
+	// RoundTrip is the least of several. ClockAhead is the node's wall clock minus the
+	// auditor's, off by at most ClockError.
+	RoundTrip  time.Duration `json:"round_trip,omitempty"`
+	ClockAhead time.Duration `json:"clock_ahead"`
+	ClockError time.Duration `json:"clock_error,omitempty"`
+	// Raw is what the node's CLOCK_MONOTONIC_RAW showed RawAt on the axis of the events,
+	// also off by ClockError; 0: not known.
+	Raw   time.Duration `json:"raw,omitempty"`
+	RawAt time.Duration `json:"raw_at,omitempty"`
+	// Unread says why the clocks could not be read.
+	Unread string `json:"unread,omitempty"`
+	// Times is how often the node was reached: once, and again after each loss.
+	Times int `json:"times"`
+}
 
 // Residue is a fault that may still be in effect.
 type Residue struct {

@@ -109,6 +109,9 @@ func sanitise(name string) string {
 // Dir is the path of the run directory.
 func (w *Writer) Dir() string { return w.dir }
 
+// Start is the instant from which Now counts.
+func (w *Writer) Start() time.Time { return w.start }
+
 // Now is the time since the start of the run on CLOCK_MONOTONIC, the axis of all
 // events. It never goes back and is never 0.
 func (w *Writer) Now() time.Duration { return max(time.Since(w.start), 1) }
