@@ -16,9 +16,11 @@ const (
 	// reachLimit bounds one node's dial: an ssh connection through a jump host takes
 	// seconds.
 	reachLimit = 30 * time.Second
-	// regainLimit bounds the ways to look at a node whose connection was lost: its agent
-	// may have to notice that first (agent.Hello.Silence), and then to revert.
+	// regainLimit bounds the tries to look at a node whose connection was lost: its agent
+	// may have to notice that first (agent.Hello.Silence), and then to revert. Troubles
+	// that no waiting ends are given less.
 	regainLimit = 60 * time.Second
+	regainLess  = 5 * time.Second
 	regainEvery = 500 * time.Millisecond
 )
 
@@ -124,14 +126,14 @@ func (a *agents) get(ctx context.Context, node string) (*agent.Conn, error) {
 // reach dials a node; one whose connection was lost, until its last agent has ended and
 // it can be reached again.
 func (a *agents) reach(ctx context.Context, n plan.Node, again bool) (*agent.Conn, error) {
-	end := time.Now().Add(regainLimit)
+	begun := time.Now()
 	tick := time.NewTicker(regainEvery)
 	defer tick.Stop()
 	for {
 		limited, cancel := context.WithTimeout(ctx, reachLimit)
 		conn, err := a.dial(limited, n)
 		cancel()
-		if err == nil || !again || time.Now().After(end) || ctx.Err() != nil {
+		if err == nil || !again || time.Since(begun) > patienceFor(err) || ctx.Err() != nil {
 			return conn, err
 		}
 		select {
@@ -139,6 +141,18 @@ func (a *agents) reach(ctx context.Context, n plan.Node, again bool) (*agent.Con
 		case <-ctx.Done():
 		}
 	}
+}
+
+// patienceFor is for how long it is worth trying to reach a node again.
+func patienceFor(err error) time.Duration {
+	var u *agent.Unreached
+	if errors.As(err, &u) {
+		switch u.Trouble {
+		case agent.TroubleBusy, agent.TroubleConnect, agent.TroubleSilent:
+			return regainLimit
+		}
+	}
+	return regainLess
 }
 
 // all reaches several nodes side by side. Who cannot be reached is told to whoever needs
@@ -218,8 +232,7 @@ func (a *agents) close(ctx context.Context, each func(node string, unconfirmed [
 	for node, r := range nodes {
 		all.Go(func() {
 			r.mu.Lock()
-			lost := r.conn != nil && ended(r.conn) && len(r.conn.Unconfirmed()) > 0 || len(r.gone) > 0 && r.conn == nil
-			r.failed = nil
+			lost := r.failed == nil && r.conn != nil && ended(r.conn) && len(r.conn.Unconfirmed()) > 0
 			r.mu.Unlock()
 			if lost {
 				_, _ = a.get(ctx, node) // without it, they stay unconfirmed

@@ -42,14 +42,8 @@ func runProbe(ctx context.Context, stage *stage, probe probes.Probe, i int, s Sc
 		}
 		before := stage.agents.losses()
 		why, err := runTrial(ctx, probe, trial)
-		if lost := stage.agents.lostSince(before, err); len(lost) > 0 && ctx.Err() == nil {
-			// Its faults ended when that happened, whatever the trial saw.
-			why, err = fmt.Sprintf("the connection to the agent on %s was lost", strings.Join(lost, ", ")), nil
-			if err = stage.agents.regain(ctx, lost); err != nil {
-				why, err = "", fmt.Errorf("%s: %w", why, err)
-			} else {
-				err = errors.New(why)
-			}
+		if ctx.Err() == nil {
+			why, err = stage.looked(ctx, before, why, err)
 		}
 		switch {
 		case why != "" && len(result.Repeats) < maxRepeats && ctx.Err() == nil:
@@ -100,6 +94,21 @@ func runTrial(ctx context.Context, probe probes.Probe, trial *probes.Trial) (aga
 		again = err.Error()
 	}
 	return again, err
+}
+
+// looked is what becomes of a trial in which a connection was lost: its faults ended then,
+// whatever it saw, so that it is worth repeating; but only once somebody has looked at
+// that node again.
+func (s *stage) looked(ctx context.Context, before []made, why string, err error) (string, error) {
+	lost := s.agents.lostSince(before, err)
+	if len(lost) == 0 {
+		return why, err
+	}
+	why = fmt.Sprintf("the connection to the agent on %s was lost", strings.Join(lost, ", "))
+	if err := s.agents.regain(ctx, lost); err != nil {
+		return "", fmt.Errorf("%s: %w", why, err)
+	}
+	return why, errors.New(why)
 }
 
 // dismiss ends the lock clients: what a trial has left them holding must not be the

@@ -72,26 +72,18 @@ func stopAt(t *testing.T, bin, address, step string, sig syscall.Signal) {
 	}
 }
 
-// TestKeepersKilled kills agent and guard together in the middle of a pause. The
-// kernel resumes the client, and the auditor, which cannot know that, must not say
-// so: the status is 4 until somebody has looked.
+// TestKeepersKilled kills agent and guard together in the middle of a pause, and no agent
+// can be started there any more. The kernel resumes the client, and the auditor, which
+// cannot know that, must not say so: the status is 4 until somebody has looked.
 func TestKeepersKilled(t *testing.T) {
 	bin := buildAgent(t)
 	buildAuditor(t, bin)
-	a := startAudit(t, bin, redisServer(t))
+	a := startAuditBehind(t, bin, redisServer(t), door)
 	a.until("waiting for the lease")
-	keepers := a.pids("lockaudit-agent", "lockaudit-guard")
-	if len(keepers) != 2 {
-		t.Fatalf("agent and guard: %v", keepers)
+	if err := os.WriteFile(filepath.Join(a.dir, "closed"), nil, 0o600); err != nil {
+		t.Fatal(err)
 	}
-	// Stopped first: the one that is killed last must not see the other go and revert.
-	for _, sig := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGKILL} {
-		for _, pid := range keepers {
-			if err := syscall.Kill(pid, sig); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
+	a.killKeepers()
 	err := a.wait()
 	var ended *exec.ExitError
 	if !errors.As(err, &ended) || ended.ExitCode() != exitFaultRemains {
@@ -111,6 +103,64 @@ func TestKeepersKilled(t *testing.T) {
 	}
 }
 
+// TestKeepersReplaced kills both, and an agent can be started again. It reverts what the
+// journal has and reads it back; only then the audit goes on, and repeats the trial.
+func TestKeepersReplaced(t *testing.T) {
+	bin := buildAgent(t)
+	buildAuditor(t, bin)
+	a := startAuditBehind(t, bin, redisServer(t), door)
+	a.until("waiting for the lease")
+	a.killKeepers()
+	a.goesOn("local")
+	log, err := os.ReadFile(filepath.Join(a.dir, "log", "agent.jsonl"))
+	if err != nil || !bytes.Contains(log, []byte(`"recover"`)) {
+		t.Errorf("the new agent recovered nothing: %v\n%s", err, log)
+	}
+}
+
+// door is a transport that can be closed: no new connection then.
+const door = "#!/bin/sh\ntest ! -e \"$(dirname \"$0\")/closed\" || exit 1\nexec \"$@\"\n"
+
+func (a *audited) killKeepers() {
+	a.t.Helper()
+	keepers := a.pids("lockaudit-agent", "lockaudit-guard")
+	if len(keepers) != 2 {
+		a.t.Fatalf("agent and guard: %v", keepers)
+	}
+	// Stopped first: the one that is killed last must not see the other go and revert.
+	for _, sig := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGKILL} {
+		for _, pid := range keepers {
+			if err := syscall.Kill(pid, sig); err != nil {
+				a.t.Fatal(err)
+			}
+		}
+	}
+}
+
+// goesOn waits for the end of an audit that has lost the connection to a node in the
+// middle of a trial: that trial is repeated, and nothing is left.
+func (a *audited) goesOn(node string) {
+	a.t.Helper()
+	err := a.wait()
+	var ended *exec.ExitError
+	if errors.As(err, &ended) && (ended.ExitCode() == exitCouldNotRun || ended.ExitCode() == exitFaultRemains) {
+		a.t.Errorf("exit: %v\n%s", err, a.said.String())
+	}
+	noneLeft(a.t, a.mark)
+	run := a.record()
+	if m := run.Manifest; m.Status != record.Complete || len(m.Residue) > 0 {
+		a.t.Errorf("status %q, residue %v: %s", m.Status, m.Residue, m.Err)
+	}
+	probe := run.Manifest.Probes[0]
+	if len(probe.Repeats) == 0 || !strings.Contains(probe.Repeats[0].Why, "connection to the agent on "+node+" was lost") ||
+		probe.Status != record.Ran || probe.Completed != probe.Trials {
+		a.t.Errorf("probe: %+v, want a trial repeated for the lost connection", probe)
+	}
+	if nodes := run.Manifest.Nodes; len(nodes) == 0 || nodes[0].Times < 2 || nodes[0].ClockError <= 0 || nodes[0].Raw <= 0 {
+		a.t.Errorf("nodes: %+v", nodes)
+	}
+}
+
 // audited is an audit of a local Redis that has been started.
 type audited struct {
 	t         *testing.T
@@ -122,6 +172,12 @@ type audited struct {
 
 func startAudit(t *testing.T, bin, address string) *audited {
 	t.Helper()
+	return startAuditBehind(t, bin, address, "")
+}
+
+// startAuditBehind has the agent behind a transport, a script, if there is one.
+func startAuditBehind(t *testing.T, bin, address, transport string) *audited {
+	t.Helper()
 	dir := t.TempDir()
 	mark := "LOCKAUDIT_TEST_MARK=" + dir
 	plan := fmt.Sprintf(`
@@ -131,12 +187,19 @@ resource: {kind: redis, endpoints: ["%[1]s"]}
 clients: {exec: [env, "%[2]s", "%[3]s", client, redis]}
 probes: [pause-holder-past-ttl]
 `, address, mark, filepath.Join(bin, "lockaudit"))
+	if transport != "" {
+		via := filepath.Join(dir, "via")
+		if err := os.WriteFile(via, []byte(transport), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		plan += fmt.Sprintf("nodes: [{name: local, roles: [client], via: [%q], agent: [%q]}]\n", via, filepath.Join(bin, "lockaudit-agent"))
+	}
 	if err := os.WriteFile(filepath.Join(dir, "plan.yaml"), []byte(plan), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(filepath.Join(bin, "lockaudit"), "audit", "plan.yaml")
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "LOCKAUDIT_STATE="+filepath.Join(dir, "state"), mark)
+	cmd.Env = append(os.Environ(), "LOCKAUDIT_STATE="+filepath.Join(dir, "state"), "LOCKAUDIT_LOG="+filepath.Join(dir, "log"), mark)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
