@@ -59,7 +59,7 @@ func unreached(argv []string, err, exit error, stderr string) error {
 	case errors.Is(err, errNoise):
 		u.Trouble = TroubleNoise
 	default:
-		u.Trouble = recognise(stderr, status(exit))
+		u.Trouble = Recognise(stderr, status(exit))
 	}
 	if u.Trouble == "" && errors.Is(err, context.DeadlineExceeded) {
 		u.Trouble = TroubleSilent
@@ -75,9 +75,9 @@ func status(err error) int {
 	return 0
 }
 
-// recognise finds the trouble in what a transport said, and in its exit status where a
+// Recognise finds the trouble in what a transport said, and in its exit status where a
 // shell's tell more.
-func recognise(stderr string, status int) Trouble {
+func Recognise(stderr string, status int) Trouble {
 	for _, s := range sayings() {
 		for _, words := range s.words {
 			if strings.Contains(stderr, words) {

@@ -20,6 +20,16 @@ func AgentCommand(n plan.Node) agent.Command {
 	return agent.Command{Argv: argv}
 }
 
+// OnNode is a command of the agent's program on a node: not an agent, and so without what
+// would join it to the one that systemd runs.
+func OnNode(n plan.Node, args ...string) []string {
+	argv := AgentCommand(n).Argv
+	if argv[len(argv)-1] == "connect" {
+		argv = argv[:len(argv)-1]
+	}
+	return append(argv, args...)
+}
+
 // Beside returns the path of a sibling of the running binary if PATH has no such
 // program, and the name itself otherwise.
 func Beside(name string) string {

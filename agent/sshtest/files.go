@@ -100,7 +100,7 @@ func (m *Machine) write(t testing.TB) {
 	file("known_none", 0o644)
 	file("sshd_config", 0o644, "HostKey "+m.dir+"/host_key", "AuthorizedKeysFile "+m.dir+"/authorized_keys",
 		"PermitRootLogin prohibit-password", "PasswordAuthentication yes", "KbdInteractiveAuthentication no", "UsePAM no",
-		"StrictModes no", "PidFile none", "UseDNS no", "MaxStartups 100")
+		"StrictModes no", "PidFile none", "LogLevel ERROR", "UseDNS no", "MaxStartups 100")
 
 	var config []string
 	host := func(name, user, known, key, ip string) {

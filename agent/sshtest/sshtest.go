@@ -200,18 +200,33 @@ func (m *Machine) neighbours(t testing.TB, argv func(peer string) []string) {
 	run(t, inNet(m.PID, argv(desk)...))
 }
 
-// Sessions are the pids, on this machine, of the sshd processes behind a connection.
-func (m *Machine) Sessions(t testing.TB) []int {
+// EndSessions kills the sshd processes behind the connections that there are, those of
+// root and those of the user: the one that listens goes on.
+func (m *Machine) EndSessions(t testing.TB) {
 	t.Helper()
-	return children(t, m.PID)
+	var sessions []int
+	for more := children(t, m.PID); len(more) > 0; {
+		pid := more[0]
+		more = more[1:]
+		if comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); strings.HasPrefix(string(comm), "sshd") {
+			sessions = append(sessions, pid)
+			more = append(more, children(t, pid)...)
+		}
+	}
+	if len(sessions) == 0 {
+		t.Fatal("there is no session of sshd")
+	}
+	for _, pid := range sessions {
+		_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended by itself
+	}
 }
 
 // children are those of a process, as the kernel lists them.
 func children(t testing.TB, pid int) []int {
 	t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
-	if err != nil {
-		t.Fatal(err)
+	if err != nil { // it has ended
+		return nil
 	}
 	var out []int
 	for _, word := range strings.Fields(string(b)) {

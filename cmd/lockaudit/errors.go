@@ -75,8 +75,10 @@ func hintFor(err error) string {
 		return "lockaudit client check PLAN tries it on this machine; in an audit it runs on the node as nobody, in /, with PATH, HOME, LANG and clients.env alone: give whole paths, readable by everybody"
 	case errors.Is(err, probes.ErrNoClient):
 		return "check lock.endpoints, tls and the password as seen from that node, and that the client's program is on its PATH or beside the agent"
+	case reachHint(err) != "":
+		return reachHint(err)
 	case errors.Is(err, audit.ErrUnreachable):
-		return "lockaudit doctor PLAN tries every node"
+		return "lockaudit nodes PLAN tries every node"
 	case errors.Is(err, agent.ErrJournal):
 		return "make room where the agent's state directory is, or set LOCKAUDIT_STATE on that node"
 	case errors.Is(err, agent.ErrBusy):

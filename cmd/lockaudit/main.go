@@ -143,7 +143,7 @@ deadline and ends by itself.`,
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		initCommand(), auditCommand(), planCommand(), inspectCommand(), judgeCommand(), reportCommand(), diffCommand(),
-		injectCommand(), haltCommand(), resumeCommand(), healCommand(), agentLogCommand(), doctorCommand(), clientCommand(),
+		injectCommand(), haltCommand(), resumeCommand(), healCommand(), agentLogCommand(), doctorCommand(), nodesCommand(), pushCommand(), clientCommand(),
 	)
 	return root
 }

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/lockaudit/lockaudit/agent"
 	"github.com/lockaudit/lockaudit/audit"
 	"github.com/lockaudit/lockaudit/plan"
 	"github.com/spf13/cobra"
@@ -88,9 +89,7 @@ func onNodes(ctx context.Context, nodes []plan.Node, stdin string, args []string
 func onNode(ctx context.Context, n plan.Node, stdin string, args []string) answer {
 	ctx, cancel := context.WithTimeout(ctx, nodeLimit)
 	defer cancel()
-	argv := append(audit.AgentCommand(n).Argv, args...)
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.WaitDelay = time.Second
+	cmd := agent.Transport(ctx, audit.OnNode(n, args...))
 	var out, log bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &log
 	err := cmd.Run()
