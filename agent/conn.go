@@ -38,6 +38,7 @@ type Conn struct {
 	unanswered []string
 	procs      map[string]*Proc
 	slack      time.Duration // the longest patience of a fault
+	offset     Offset        // of the last Clock
 	deaf       time.Duration // for so long nothing was heard; then it counts as lost
 
 	closing sync.Once
@@ -63,6 +64,7 @@ func (c *Conn) Inject(ctx context.Context, s inject.Spec) (Fault, error) {
 	c.mu.Lock()
 	c.slack = max(c.slack, min(s.Patience, inject.MaxPatience))
 	c.mu.Unlock()
+	ordered := time.Now()
 	_, ch, err := c.link.begin(order{Op: opInject, Spec: &s})
 	if err != nil {
 		return Fault{}, c.wrap("inject "+s.Kind, err)
@@ -85,6 +87,7 @@ func (c *Conn) Inject(ctx context.Context, s inject.Spec) (Fault, error) {
 	if err != nil || r.Fault == nil {
 		return Fault{}, c.wrap("inject "+s.Kind, err)
 	}
+	r.Fault.Began = c.placed(r.Fault.InjectedAt, ordered)
 	c.mu.Lock()
 	if _, over := c.active[r.Fault.ID]; !over { // its end may have been said already
 		c.active[r.Fault.ID] = true

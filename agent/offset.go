@@ -42,7 +42,30 @@ func (c *Conn) Clock(ctx context.Context) (Offset, error) {
 			Error: (round + 1) / 2, RoundTrip: round, Raw: r.Raw, At: middle,
 		}
 	}
+	c.mu.Lock()
+	c.offset = best
+	c.mu.Unlock()
 	return best, nil
+}
+
+// placed is when a fault took effect on this machine's clock, as the node's own stamp
+// says; in any case between order and answer, which is certain however the clocks have
+// drifted since they were compared. Zero: the node's clock is not known.
+func (c *Conn) placed(injected time.Duration, ordered time.Time) time.Time {
+	c.mu.Lock()
+	o := c.offset
+	c.mu.Unlock()
+	at, ok := o.Local(injected)
+	if !ok {
+		return time.Time{}
+	}
+	if now := time.Now(); at.After(now) {
+		at = now
+	}
+	if at.Before(ordered) {
+		at = ordered
+	}
+	return at
 }
 
 // Local is the instant here at which the node's CLOCK_MONOTONIC_RAW showed raw; false if

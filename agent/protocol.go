@@ -175,6 +175,9 @@ type Fault struct {
 	// itself, both on the node's CLOCK_MONOTONIC_RAW, in nanoseconds.
 	InjectedAt time.Duration `json:"injected_at"`
 	Deadline   time.Duration `json:"deadline"`
+	// Began is InjectedAt on the auditor's clock, for timelines; zero if the node's is not
+	// known. Only the auditor has it.
+	Began time.Time `json:"-"`
 	// Err is the reason of the last failed revert.
 	Err string `json:"err,omitempty"`
 }

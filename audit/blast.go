@@ -13,6 +13,7 @@ import (
 
 	"github.com/lockaudit/lockaudit/agent"
 	"github.com/lockaudit/lockaudit/facts"
+	"github.com/lockaudit/lockaudit/history"
 	"github.com/lockaudit/lockaudit/inject"
 	"github.com/lockaudit/lockaudit/plan"
 	"github.com/lockaudit/lockaudit/probes"
@@ -23,6 +24,7 @@ import (
 type blast struct {
 	plan   *plan.Plan
 	params probes.Params
+	start  time.Time // of the axis of events
 	// protect are the plan's protected endpoints, with addresses for names.
 	protect []string
 
@@ -100,6 +102,15 @@ func (b *blast) order(ctx context.Context, conn *agent.Conn, node string, s inje
 	u.over = time.Now().Add(s.For)
 	b.on[f.ID] = u
 	return f, nil
+}
+
+// entry is a fault in effect, for the history.
+func (b *blast) entry(f agent.Fault, node string, s inject.Spec) history.Fault {
+	out := history.Fault{ID: f.ID, Kind: s.Kind, Node: node, For: s.For, Seen: f.Effect.Seen}
+	if !f.Began.IsZero() && !b.start.IsZero() {
+		out.Began = max(f.Began.Sub(b.start), 1)
+	}
+	return out
 }
 
 // ended forgets a fault whose revert was confirmed.

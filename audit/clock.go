@@ -64,14 +64,15 @@ func skew(ctx context.Context, b *blast, conn *agent.Conn, node string, who any,
 	if err != nil {
 		return history.Fault{}, err
 	}
-	f, err := b.order(ctx, conn, node, inject.Spec{Kind: clockFault, For: k.For, Params: params}, false)
+	spec := inject.Spec{Kind: clockFault, For: k.For, Params: params}
+	f, err := b.order(ctx, conn, node, spec, false)
 	switch {
 	case errors.Is(err, inject.ErrUnsupported), errors.Is(err, inject.ErrRefused):
 		return history.Fault{}, fmt.Errorf("%w: %w", probes.ErrSkip, err)
 	case err != nil:
 		return history.Fault{}, err
 	}
-	return history.Fault{ID: f.ID, Kind: clockFault, Node: node, For: k.For, Seen: f.Effect.Seen}, nil
+	return b.entry(f, node, spec), nil
 }
 
 // Unskew implements probes.Stage.

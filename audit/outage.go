@@ -116,7 +116,7 @@ func (s *stage) outage(ctx context.Context, node string, spec inject.Spec) (hist
 	case err != nil:
 		return history.Fault{}, err
 	}
-	return history.Fault{ID: f.ID, Kind: spec.Kind, Node: node, For: spec.For, Seen: f.Effect.Seen}, nil
+	return s.blast.entry(f, node, spec), nil
 }
 
 // End implements probes.Stage.

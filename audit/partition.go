@@ -71,7 +71,9 @@ func (s *stage) Partition(ctx context.Context, node string, c probes.Cut) (histo
 	case err != nil:
 		return history.Fault{}, err
 	}
-	out.ID, out.Seen = f.ID, f.Effect.Seen
+	scope := out.Scope
+	out = s.blast.entry(f, node, spec)
+	out.Scope = scope
 	if len(own) > 0 {
 		out.Seen += "; " + strings.Join(own, ", ") + " is on the node itself and was cut off from the others with it, on all ports"
 	}

@@ -60,11 +60,12 @@ func (p victim) Pause(ctx context.Context, d time.Duration) (history.Fault, erro
 	if err != nil {
 		return history.Fault{}, fmt.Errorf("encode pause: %w", err)
 	}
-	f, err := p.blast.order(ctx, p.agent, p.node, inject.Spec{Kind: "pause", For: d, Params: params}, false)
+	spec := inject.Spec{Kind: "pause", For: d, Params: params}
+	f, err := p.blast.order(ctx, p.agent, p.node, spec, false)
 	if err != nil {
 		return history.Fault{}, err
 	}
-	return history.Fault{ID: f.ID, Kind: "pause", Node: p.node, For: d, Seen: f.Effect.Seen}, nil
+	return p.blast.entry(f, p.node, spec), nil
 }
 
 // Resume implements probes.Pauser.

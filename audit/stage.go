@@ -52,6 +52,7 @@ func newStage(p *plan.Plan, planPath string, s Schedule, w *record.Writer, stop 
 		clients: map[string]*process{},
 		seen:    effects{marks: map[string]string{}, nodes: map[string]instance{}, met: map[string]instance{}},
 	}
+	st.blast.start = w.Start()
 	st.agents = newAgents(p, st.dial)
 	st.agents.settled = st.blast.cleared
 	return st

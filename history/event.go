@@ -151,6 +151,9 @@ type Fault struct {
 	For time.Duration `json:"for,omitempty"`
 	// Seen is what was read from the kernel: "1 process in state T", "41 packets dropped".
 	Seen string `json:"seen,omitempty"`
+	// Began is when it took effect by its node's own stamp, on the axis of Event.At: for
+	// pictures, and nothing is judged by it. It lies between order and answer. 0: unknown.
+	Began time.Duration `json:"began,omitempty"`
 	// Scope says, of a partition or hold of a client, whose packets are hit:
 	// "process", or "node" if the node could not tell the client's from others.
 	Scope string `json:"scope,omitempty"`

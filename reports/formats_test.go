@@ -40,6 +40,7 @@ func hostileRun(t *testing.T) (record.Run, Report) {
 	r.Run.Status = record.Interrupted
 	r.Damage = []string{hostile}
 	r.Residue = []record.Residue{{Node: hostile, What: hostile, Fault: hostile, Remove: hostile}}
+	r.Run.Nodes = []record.Node{{Name: hostile, Hostname: hostile, AgentVersion: hostile, Unread: hostile, Times: 2}}
 	r.Probes[0].Err, r.Probes[0].Status = hostile, record.Failed
 	for i := range r.Findings {
 		r.Findings[i].Summary, r.Findings[i].Reproduce = hostile, hostile

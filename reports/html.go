@@ -38,6 +38,7 @@ func writeHTML(w io.Writer, name string, page any) error {
 		"exact":      swimlane.Duration,
 		"sentence":   sentence,
 		"probeWords": probeWords,
+		"nodeWords":  nodeWords, "clockWords": clockWords,
 		// A command breaks between its words, or within one that is longer than a line.
 		"shellWords": func(s string) []string { return strings.Split(s, " ") },
 		"at":         func(d time.Duration) string { return fmt.Sprintf("%+.3f s", d.Seconds()) },

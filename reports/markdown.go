@@ -194,6 +194,9 @@ func (r Report) mdRecord() string {
 			fmt.Fprintf(&b, "- probe %s: %s\n", mdCode(p.Name), mdText(probeWords(p)))
 		}
 	}
+	for _, n := range r.Run.Nodes {
+		fmt.Fprintf(&b, "- node %s: %s, round trip %s, clock %s\n", mdCode(n.Name), mdText(nodeWords(n)), checklist.Duration(n.RoundTrip), mdText(clockWords(n)))
+	}
 	for _, line := range r.Damage {
 		fmt.Fprintf(&b, "- damage: %s\n", mdText(line))
 	}

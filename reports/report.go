@@ -43,6 +43,8 @@ type Run struct {
 	Subject  record.Subject `json:"subject"`
 	// Seed drew the random shapes of a partition; 0: there were none.
 	Seed uint64 `json:"seed,omitempty"`
+	// Nodes are those whose agents were reached, with their clocks against the auditor's.
+	Nodes []record.Node `json:"nodes,omitempty"`
 }
 
 // Belief is the longest time during which a late holder believed that it held the
@@ -62,7 +64,7 @@ func New(run record.Run, findings []checklist.Finding, grade checklist.Grade) Re
 	r := Report{
 		Format: Format,
 		Run: Run{
-			ID: m.ID, Group: m.Group, Tool: m.Tool, Started: m.Started, Status: m.Status, Err: m.Err, Subject: m.Subject, Seed: m.Seed,
+			ID: m.ID, Group: m.Group, Tool: m.Tool, Started: m.Started, Status: m.Status, Err: m.Err, Subject: m.Subject, Seed: m.Seed, Nodes: m.Nodes,
 		},
 		Grade: grade, Findings: orEmpty(findings), Probes: orEmpty(m.Probes),
 		Damage: orEmpty(run.Damage), Residue: orEmpty(m.Residue),

@@ -83,6 +83,27 @@ func (r Report) seedWords() string {
 	return fmt.Sprintf(", seed %d", r.Run.Seed)
 }
 
+// clockWords say how far a node's clock was ahead of the auditor's.
+func clockWords(n record.Node) string {
+	if n.Unread != "" {
+		return "not read: " + n.Unread
+	}
+	sign := "+"
+	if n.ClockAhead < 0 {
+		sign = "−"
+	}
+	return sign + checklist.Duration(n.ClockAhead.Abs()) + " ± " + checklist.Duration(n.ClockError)
+}
+
+// nodeWords are the agent of a node and how often it was reached.
+func nodeWords(n record.Node) string {
+	text := fmt.Sprintf("agent %s, protocol %d", n.AgentVersion, n.Protocol)
+	if n.Times > 1 {
+		text += fmt.Sprintf(", reached %d times: the connection was lost", n.Times)
+	}
+	return text
+}
+
 // ownerWords says who answers for a lock, or "".
 func ownerWords(o record.Owner) string {
 	switch {

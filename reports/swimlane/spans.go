@@ -38,7 +38,8 @@ func (s *scene) held(actor string, at time.Duration) bool {
 	})
 }
 
-// shades are the faults, from the answer to the order until the answer to its end.
+// shades are the faults, from when they took effect, as far as the node's clock places
+// that, or else from the answer to the order, until the answer to the order to end them.
 func (s *scene) shades() {
 	ended := map[string]time.Duration{}
 	for _, c := range history.Calls(s.events) {
@@ -50,16 +51,19 @@ func (s *scene) shades() {
 		if c.Invoke.Op != history.OpInject || c.Type() != history.OK || c.Done.Fault == nil {
 			continue
 		}
-		f := c.Done.Fault
+		f, from := c.Done.Fault, c.Done.At
+		if f.Began >= c.Invoke.At && f.Began < from {
+			from = f.Began
+		}
 		to, ok := ended[f.ID]
 		label := f.Kind
 		if ok {
-			label += ", " + Duration(to-c.Done.At)
+			label += ", " + Duration(to-from)
 		} else {
 			to = history.Forever
 		}
 		for _, at := range s.hit(f) {
-			s.add(&s.faults, span{lane: at, from: c.Done.At, to: to, kind: "fault", label: label})
+			s.add(&s.faults, span{lane: at, from: from, to: to, kind: "fault", label: label})
 		}
 	}
 }

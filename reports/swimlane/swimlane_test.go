@@ -190,3 +190,29 @@ func TestWhatHasNoLane(t *testing.T) {
 		t.Errorf("lanes %q", got)
 	}
 }
+
+// TestBegan: a fault begins when its node says, if that lies between order and answer,
+// and with the answer otherwise: a node's clock may say anything.
+func TestBegan(t *testing.T) {
+	for began, want := range map[time.Duration]string{
+		0: "pause, 2.5 s", 615 * time.Millisecond: "pause, 2.9 s",
+		time.Millisecond: "pause, 2.5 s", time.Hour: "pause, 2.5 s",
+	} {
+		events := fiveSteps()
+		for i, e := range events {
+			if e.Op == history.OpInject && e.Type == history.Invoke {
+				events[i].At = 610 * time.Millisecond
+			}
+			if e.Op == history.OpInject && e.Type == history.OK {
+				f := *e.Fault
+				f.Began = began
+				events[i].Fault = &f
+			}
+		}
+		slices.SortStableFunc(events, func(a, b history.Event) int { return int(a.At - b.At) })
+		d := New(events, Options{})
+		if len(d.Wide.Shades) != 1 || !strings.HasPrefix(d.Wide.Shades[0].Label.Text, want) {
+			t.Errorf("began %v: %+v, want %s", began, d.Wide.Shades, want)
+		}
+	}
+}
