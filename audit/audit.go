@@ -270,23 +270,6 @@ func passive(s Schedule) bool {
 	return true
 }
 
-// nodes are those on which an audit starts agents.
-func (s Schedule) nodes() []string {
-	out := []string{s.Params.NodeA}
-	add := func(node string) {
-		if !slices.Contains(out, node) {
-			out = append(out, node)
-		}
-	}
-	add(s.Params.NodeB)
-	if slices.ContainsFunc(s.Probes, func(p probes.Probe) bool { return p.OnLockNodes }) {
-		for _, node := range s.Params.LockNodes {
-			add(node)
-		}
-	}
-	return out
-}
-
 // runProbes runs them one after another: two faults at once would make it
 // impossible to say which of them a failure came from. A probe that fails does
 // not stop the others; a deployment that is no longer healthy does.

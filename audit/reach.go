@@ -4,9 +4,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 
 	"github.com/lockaudit/lockaudit/agent"
 	"github.com/lockaudit/lockaudit/plan"
+	"github.com/lockaudit/lockaudit/probes"
 )
 
 // AgentCommand is how the agent of a node is started: the node's via, then the
@@ -48,4 +50,21 @@ func Beside(name string) string {
 		return name
 	}
 	return sibling
+}
+
+// nodes are those on which an audit starts agents.
+func (s Schedule) nodes() []string {
+	out := []string{s.Params.NodeA}
+	add := func(node string) {
+		if !slices.Contains(out, node) {
+			out = append(out, node)
+		}
+	}
+	add(s.Params.NodeB)
+	if slices.ContainsFunc(s.Probes, func(p probes.Probe) bool { return p.OnLockNodes }) {
+		for _, node := range s.Params.LockNodes {
+			add(node)
+		}
+	}
+	return out
 }

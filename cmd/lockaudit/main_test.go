@@ -62,6 +62,8 @@ func TestScripts(t *testing.T) {
 			"shared":  sharedFolder,
 			"managed": startManaged,
 			"finding": wantFinding,
+
+			"stdout_node": nodeLine,
 		},
 	})
 }
@@ -239,6 +241,20 @@ func oneErrorLine(ts *testscript.TestScript, neg bool, args []string) {
 	if errors != 1 || hints != 1 {
 		ts.Fatalf("%d error lines and %d hints, want one of each:\n%s", errors, hints, ts.ReadFile("err"))
 	}
+}
+
+// nodeLine: `stdout_node NAME WORDS` wants the words in the JSON line of that node in the
+// file out.
+func nodeLine(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: stdout_node NAME WORDS")
+	}
+	for line := range strings.Lines(ts.ReadFile("out")) {
+		if strings.HasPrefix(line, fmt.Sprintf("{\"node\":%q", args[0])) && strings.Contains(line, args[1]) {
+			return
+		}
+	}
+	ts.Fatalf("no line of node %s with %s:\n%s", args[0], args[1], ts.ReadFile("out"))
 }
 
 // gradeLetter: `letter FILE X` wants that grade in a JSON report.
