@@ -183,7 +183,7 @@ func (s *stage) nodeBy(ctx context.Context, c clue) (name string, conn *agent.Co
 	var fits, all []string
 	conns := map[string]*agent.Conn{}
 	for _, n := range s.plan.ClientNodes() {
-		conn, err := s.reach(ctx, n.Name)
+		conn, err := s.node(ctx, n.Name)
 		if err != nil {
 			return "", nil, err
 		}
