@@ -60,10 +60,29 @@ var (
 // readers are the commands for which the permission to read a key is enough.
 var readers = []string{"get", "getrange", "hscan", "pttl", "type", "exists"}
 
-// named says which permission was missing; nil if it was not for want of one.
+// redirected says plainly what MOVED and ASK mean for a client of one server; nil if it
+// was neither.
+func redirected(err error) error {
+	for _, word := range []string{"MOVED", "ASK"} {
+		if !redis.HasErrorPrefix(err, word+" ") {
+			continue
+		}
+		var said redis.Error
+		if fields := strings.Fields(err.Error()); errors.As(err, &said) && len(fields) == 3 {
+			return fmt.Errorf("this is a Redis Cluster, in which %s serves the key, and this client follows no redirects: %w", fields[2], err)
+		}
+	}
+	return nil
+}
+
+// named says in words which permission was missing, or that a cluster redirects; nil if
+// it was neither.
 func named(cmd redis.Cmder, err error) error {
 	if err == nil {
 		return nil
+	}
+	if elsewhere := redirected(err); elsewhere != nil {
+		return elsewhere
 	}
 	// EXECABORT carries what EXEC itself was refused for.
 	aborted := redis.HasErrorPrefix(err, "EXECABORT") && strings.Contains(err.Error(), "NOPERM")

@@ -2,6 +2,8 @@ package redis_test
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -122,6 +124,7 @@ func TestSurveyOfACluster(t *testing.T) {
 	if s.Topology != "a cluster of 2 primaries" || s.Keys != 2 || !s.All || !strings.Contains(strings.Join(s.Notes, "\n"), "follows no redirects") {
 		t.Errorf("%+v", s)
 	}
+	refusesRedirects(t, nodes[0].Endpoint, nodes[1].Endpoint)
 	found := 0
 	for _, g := range s.Locks {
 		found += g.Keys
@@ -199,5 +202,27 @@ func TestObserveReadsWhatRedissonWrote(t *testing.T) {
 	do(t, a, "HSET lock other 1")
 	if h, err := c.(locks.Observer).Observe(t.Context(), "lock"); err == nil {
 		t.Errorf("two fields are taken for one holder: %+v", h)
+	}
+}
+
+// refusesRedirects: the lock client says plainly what it has met, and where the key is.
+func refusesRedirects(t *testing.T, first, second string) {
+	t.Helper()
+	for _, options := range []string{"", `{"fencing_counter": "{a}:fencing"}`} {
+		c, err := redis.Driver{}.Open(t.Context(), locks.Target{Endpoints: []string{first}, Options: json.RawMessage(options)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		_, acquired := c.Acquire(t.Context(), "{a}:job", time.Second, 0) // slot 15495
+		_, observed := c.(locks.Observer).Observe(t.Context(), "{a}:job")
+		for what, err := range map[string]error{"acquire": acquired, "observe": observed} {
+			if err == nil || !strings.Contains(err.Error(), "this is a Redis Cluster, in which "+second+" serves the key, and this client follows no redirects") {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		if !errors.Is(acquired, locks.ErrRefused) {
+			t.Errorf("acquire: %v: a redirect has no effect", acquired)
+		}
 	}
 }
