@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -205,7 +206,12 @@ func Run(ctx context.Context, p *plan.Plan, planYAML []byte, o Options) (dir str
 	if err != nil {
 		return "", err
 	}
-	w, err := record.Create(o.RunsDir, manifest(p, o, schedule), redacted)
+	m := manifest(p, o, schedule)
+	// What an operator is called for is part of what was found, so that it is recorded.
+	if m.Subject.Alerts, err = Alerts(p, o.PlanPath); err != nil {
+		return "", err
+	}
+	w, err := record.Create(o.RunsDir, m, redacted)
 	if err != nil {
 		return "", err
 	}
@@ -245,6 +251,9 @@ func manifest(p *plan.Plan, o Options, s Schedule) record.Manifest {
 		Observed: p.Clients.Observe != nil,
 	}}
 	m.Subject.Owner = record.Owner(p.Owner)
+	if p.Signals.Rules != "" {
+		m.Subject.Rules = filepath.Base(p.Signals.Rules)
+	}
 	for _, w := range p.Waivers {
 		m.Subject.Waivers = append(m.Subject.Waivers, record.Waiver(w))
 	}

@@ -42,19 +42,23 @@ func judgeObservable(run record.Run) Finding {
 		return f
 	}
 	kinds := []kindVerdict{judgeKind(complete, history.KindMetrics, key), judgeKind(complete, history.KindLog, key)}
-	return f.decide(kinds, run.Manifest.Subject.BuiltinClient, len(complete))
+	return f.decide(kinds, run.Manifest.Subject, len(complete))
 }
 
 // decide puts metrics and log together. A built-in client is not the application,
 // whose metrics and log then cannot tell of what was never its failure.
-func (f Finding) decide(kinds []kindVerdict, builtin bool, n int) Finding {
+func (f Finding) decide(kinds []kindVerdict, subject record.Subject, n int) Finding {
 	var words []string
-	shown, silent, unknown := 0, 0, 0
+	shown, silent, unknown, called := 0, 0, 0, true
 	for _, k := range kinds {
 		if k.state == notNamed {
 			continue
 		}
 		words = append(words, k.words)
+		if k.state == shows && len(k.series) > 0 && subject.Rules != "" {
+			alert, found := alertWords(subject, k.series)
+			words, called = append(words, alert), found
+		}
 		f.Evidence = append(f.Evidence, k.evidence...)
 		switch k.state {
 		case shows:
@@ -69,15 +73,21 @@ func (f Finding) decide(kinds []kindVerdict, builtin bool, n int) Finding {
 	switch {
 	case unknown > 0 || shown+silent == 0:
 		f.Outcome = Inconclusive
-	case silent == 0:
+	case silent == 0 && called:
 		f.Outcome = Pass
-	case builtin:
+	case silent == 0:
+		f.Outcome = Warn
+	case subject.BuiltinClient:
 		f.Outcome = Inconclusive
 		words = append(words, "but the one that was refused is the built-in client, which they know nothing of: name the application's own under clients.exec")
 	case shown == 0:
 		f.Outcome = Fail
 	default:
 		f.Outcome = Warn
+	}
+	if metrics := kinds[0]; silent > 0 && metrics.state != shows {
+		// Where to begin, for whoever finds out that there is nothing.
+		f.Evidence = append(f.Evidence, Evidence{Text: usualWords(subject.Backend)})
 	}
 	f.Summary = strings.Join(words, "; ")
 	if f.Summary == "" {
@@ -155,6 +165,7 @@ type kindVerdict struct {
 	state    kindState
 	words    string
 	evidence []Evidence
+	series   []string // all that tell, of metrics
 }
 
 // judgeKind wants the same series (or some line) in every trial: what moved once
@@ -183,15 +194,19 @@ func judgeKind(complete []trial, kind, key string) kindVerdict {
 	switch {
 	case len(signs) > 0:
 		name := slices.Min(slices.Collect(maps.Keys(signs)))
-		return kindVerdict{shows, last.signs[name], last.evidence[name]}
+		out := kindVerdict{state: shows, words: last.signs[name], evidence: last.evidence[name]}
+		if kind == history.KindMetrics {
+			out.series = slices.Sorted(maps.Keys(signs))
+		}
+		return out
 	case last.unread != "":
-		return kindVerdict{notRead, last.unread, nil}
+		return kindVerdict{state: notRead, words: last.unread}
 	case refusals == 0:
-		return kindVerdict{notRead, "B was not refused while the " + kind + " was watched", nil}
+		return kindVerdict{state: notRead, words: "B was not refused while the " + kind + " was watched"}
 	case len(maybe) > 0:
 		name := slices.Min(slices.Collect(maps.Keys(maybe)))
-		return kindVerdict{ambiguous, fmt.Sprintf("%s changed each time, and neither its name nor the amount ties it to the lock", last.maybe[name]), nil}
+		return kindVerdict{state: ambiguous, words: fmt.Sprintf("%s changed each time, and neither its name nor the amount ties it to the lock", last.maybe[name])}
 	}
 	evidence := complete[0].stillness(kind)
-	return kindVerdict{isSilent, fmt.Sprintf("the %s told nothing of %d refused acquires", kind, refusals), evidence}
+	return kindVerdict{state: isSilent, words: fmt.Sprintf("the %s told nothing of %d refused acquires", kind, refusals), evidence: evidence}
 }

@@ -14,6 +14,9 @@ type Signals struct {
 	// client node.
 	Metrics URLs       `yaml:"metrics,omitempty"`
 	Log     *LogSignal `yaml:"log,omitempty"`
+	// Rules is a file of Prometheus rules on the auditor's machine, in which an alert on
+	// these metrics should be. A relative path counts from the plan's folder.
+	Rules string `yaml:"rules,omitempty"`
 	// Process is the application on the client nodes, whose own pauses are measured.
 	Process Process `yaml:"process,omitempty"`
 	// GCLog is its JVM's unified log there.
@@ -85,6 +88,9 @@ func (p *Plan) validateSignals() error {
 	}
 	if err := p.Signals.validateProcess(); err != nil {
 		return err
+	}
+	if p.Signals.Rules != "" && len(p.Signals.Metrics) == 0 {
+		return &Error{Msg: "signals.rules stands without signals.metrics", Hint: "name the endpoint whose metrics the alerts are on: metrics: http://app-b:9090/metrics"}
 	}
 	log := p.Signals.Log
 	if log == nil {

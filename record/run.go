@@ -87,6 +87,10 @@ type Subject struct {
 	Resource string `json:"resource,omitempty"` // its kind; empty: no resource in the plan
 	// Signals: does the plan name metrics or a log in which lock failures should show?
 	Signals bool `json:"signals,omitempty"`
+	// Rules is the name of the file of Prometheus rules that the plan names, Alerts are
+	// those in it.
+	Rules  string  `json:"rules,omitempty"`
+	Alerts []Alert `json:"alerts,omitempty"`
 	// BuiltinClient: the probes ran with lockaudit's own lock client, not with the
 	// deployment's.
 	BuiltinClient bool `json:"builtin_client,omitempty"`

@@ -111,7 +111,7 @@ func TestSchemaKnowsEveryField(t *testing.T) {
 	for name, kind := range map[string]reflect.Type{
 		"run": reflect.TypeFor[Run](), "subject": reflect.TypeFor[record.Subject](), "grade": reflect.TypeFor[checklist.Grade](),
 		"belief": reflect.TypeFor[Belief](), "finding": reflect.TypeFor[checklist.Finding](), "evidence": reflect.TypeFor[checklist.Evidence](),
-		"owner": reflect.TypeFor[record.Owner](), "waiver": reflect.TypeFor[checklist.Waiver](),
+		"alert": reflect.TypeFor[record.Alert](), "owner": reflect.TypeFor[record.Owner](), "waiver": reflect.TypeFor[checklist.Waiver](),
 		"probe": reflect.TypeFor[record.Probe](), "residue": reflect.TypeFor[record.Residue](),
 	} {
 		for field := range kind.Fields() {

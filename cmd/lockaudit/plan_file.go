@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/lockaudit/lockaudit/audit"
 	"github.com/lockaudit/lockaudit/checklist"
 	locks "github.com/lockaudit/lockaudit/locks/all"
 	"github.com/lockaudit/lockaudit/plan"
@@ -73,6 +74,9 @@ func bindLocks(cmd *cobra.Command, names *[]string) {
 func usable(path string, p *plan.Plan) error {
 	if err := knownItems(path, p.Waivers); err != nil {
 		return err
+	}
+	if _, err := audit.Alerts(p, path); err != nil {
+		return fmt.Errorf("read plan %s: signals.rules: %w", path, err)
 	}
 	if p.Clients.Own() {
 		return nil
