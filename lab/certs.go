@@ -20,6 +20,7 @@ const (
 	caFile         = "ca.pem"
 	serverCertFile = "server.pem"
 	serverKeyFile  = "server-key.pem"
+	serverPairFile = "server-pair.pem"
 	clientCertFile = "client.pem"
 	clientKeyFile  = "client-key.pem"
 )
@@ -52,7 +53,26 @@ func writeCerts(dir string, servers []Node) error {
 	if err := a.issue(dir, serverCertFile, serverKeyFile, 0o600, "lock server", both, ips); err != nil {
 		return err
 	}
+	if err := joinPair(dir); err != nil {
+		return err
+	}
 	return a.issue(dir, clientCertFile, clientKeyFile, 0o644, "lockaudit", both[1:], nil)
+}
+
+// joinPair writes the servers' key and certificate into one file, as ZooKeeper reads them.
+func joinPair(dir string) error {
+	key, err := os.ReadFile(filepath.Join(dir, serverKeyFile))
+	if err != nil {
+		return fmt.Errorf("read key: %w", err)
+	}
+	cert, err := os.ReadFile(filepath.Join(dir, serverCertFile))
+	if err != nil {
+		return fmt.Errorf("read certificate: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, serverPairFile), append(key, cert...), 0o600); err != nil {
+		return fmt.Errorf("write certificate: %w", err)
+	}
+	return nil
 }
 
 type authority struct {

@@ -58,6 +58,8 @@ func (p *prober) check(ctx context.Context, l Lab, s server) error {
 		err = p.login(ctx, s.node)
 	case kindNATS:
 		err = p.bucket(ctx, s.node)
+	case kindZooKeeper:
+		err = p.zookeeper(ctx, s.node)
 	case kindRedis, kindSentinel:
 		err = p.redis(ctx, l, s)
 	default:

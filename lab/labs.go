@@ -37,6 +37,8 @@ const (
 
 	// Redlock is a majority of Redis servers that know nothing of each other.
 	Redlock Backend = "redlock"
+
+	ZooKeeper Backend = "zookeeper"
 )
 
 // Kinds of lock in PostgreSQL.
@@ -137,6 +139,11 @@ func All() []Lab {
 			Name: "redlock-5", Backend: Redlock, Servers: 5, Extra: true, Ledger: ledger.None, Letter: "F", Exit: 1,
 			Teaches: "5 independent Redis with their defaults, a majority grants: one of them restarted grants twice, and there is no token to fence with",
 		},
+		{
+			// A session must outlast the time for which a follower that is cut off serves.
+			Name: "zookeeper-3", Backend: ZooKeeper, Servers: 3, TLS: true, TTL: "3s", LocalExpiry: true, Extra: true, Ledger: ledger.Idempotent, Letter: "A", Exit: 0,
+			Teaches: "3 ZooKeeper, the lock recipe, fenced by czxid: the stale write of a paused holder is refused",
+		},
 	}
 }
 
@@ -232,6 +239,8 @@ func (l Lab) port() int {
 		return postgresPort
 	case NATS:
 		return natsPort
+	case ZooKeeper:
+		return zookeeperPort
 	}
 	return 2379
 }

@@ -22,13 +22,15 @@ const (
 func (l Lab) replicated(n Node, program string) server {
 	all := l.withRole(RoleLock)
 	first, data := all[0], filepath.Join(dataDir, n.Name)
-	s := server{name: n.Name, node: n, kind: kindRedis, argv: []string{program, filepath.Join(data, "redis.conf")}}
-	s.config = fmt.Sprintf("port %d\nbind %s 127.0.0.1\nprotected-mode no\nappendonly no\ndir %s\n", redisPort, n.IP, data) +
+	file := filepath.Join(data, "redis.conf") // which it rewrites itself
+	s := server{name: n.Name, node: n, kind: kindRedis, argv: []string{program, file}}
+	config := fmt.Sprintf("port %d\nbind %s 127.0.0.1\nprotected-mode no\nappendonly no\ndir %s\n", redisPort, n.IP, data) +
 		"repl-diskless-sync-delay 0\n" // nobody else comes whom a replica could wait for
 	if n.Name != first.Name {
 		s.late = n.Name == all[1].Name // the master first
-		s.config += fmt.Sprintf("replicaof %s %d\n", first.IP, redisPort)
+		config += fmt.Sprintf("replicaof %s %d\n", first.IP, redisPort)
 	}
+	s.files = map[string]string{file: config}
 	return s
 }
 
@@ -42,9 +44,9 @@ func (l Lab) sentinels(program string) []server {
 		list = append(list, server{
 			name: n.Name + "-sentinel", node: n, kind: kindSentinel, late: i == 0,
 			argv: []string{program, config, "--sentinel"},
-			config: fmt.Sprintf("port %d\nbind %s 127.0.0.1\nprotected-mode no\ndir %s\n", sentinelPort, n.IP, filepath.Dir(config)) +
+			files: map[string]string{config: fmt.Sprintf("port %d\nbind %s 127.0.0.1\nprotected-mode no\ndir %s\n", sentinelPort, n.IP, filepath.Dir(config)) +
 				fmt.Sprintf("sentinel monitor %s %s %d %d\n", masterName, l.withRole(RoleLock)[0].IP, redisPort, quorum) +
-				fmt.Sprintf("sentinel down-after-milliseconds %[1]s 1000\nsentinel failover-timeout %[1]s 5000\n", masterName),
+				fmt.Sprintf("sentinel down-after-milliseconds %[1]s 1000\nsentinel failover-timeout %[1]s 5000\n", masterName)},
 		})
 	}
 	return list
@@ -53,11 +55,10 @@ func (l Lab) sentinels(program string) []server {
 // writeConfigs makes the configuration files that servers are started with.
 func writeConfigs(list []server) error {
 	for _, s := range list {
-		if s.config == "" {
-			continue
-		}
-		if err := os.WriteFile(s.argv[1], []byte(s.config), 0o600); err != nil {
-			return fmt.Errorf("write configuration of %s: %w", s.name, err)
+		for path, content := range s.files {
+			if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+				return fmt.Errorf("write configuration of %s: %w", s.name, err)
+			}
 		}
 	}
 	return nil

@@ -25,8 +25,8 @@ type server struct {
 	node Node
 	kind string
 	argv []string
-	// config is what has to be in its configuration file, which it rewrites itself.
-	config string
+	// files are what it is configured by: their contents, by path.
+	files map[string]string
 	// late: it is started once all before it do their work.
 	late bool
 }
@@ -39,6 +39,8 @@ const (
 	kindPostgres = "postgres"
 	kindNATS     = "nats"
 	kindLedger   = "ledger"
+
+	kindZooKeeper = "zookeeper"
 )
 
 // servers lists what runs in the lab, in the order in which it is started; locklab and
@@ -70,6 +72,8 @@ func (l Lab) lockServer(n Node, locklab, program string) server {
 		}}
 	case l.Backend == NATS:
 		return l.natsServer(n, locklab, data)
+	case l.Backend == ZooKeeper:
+		return l.zookeeper(n, program)
 	case l.Sentinel:
 		return l.replicated(n, program)
 	case l.Backend == Redis || l.Backend == Redlock:

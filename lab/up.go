@@ -74,6 +74,9 @@ func (b Backend) Program() (path string, err error) {
 	case Postgres:
 		name, deb = "postgres", "postgresql"
 		path, err = findPostgres()
+	case ZooKeeper:
+		name, deb = "zookeeper", "libzookeeper-java default-jre-headless"
+		path, err = findZooKeeper()
 	default:
 		return "", nil
 	}

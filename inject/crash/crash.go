@@ -132,7 +132,7 @@ func (f *Fault) prepare(ctx context.Context, s inject.Spec) (inject.Plan, error)
 		return inject.Plan{}, err
 	}
 	u := undo{Server: t.Process, Comm: t.Comm}
-	if u.Twin, err = newTwin(t.Process); err != nil {
+	if u.Twin, err = newTwin(t.Process, p.Target.Port); err != nil {
 		return inject.Plan{}, err
 	}
 	how, err := u.plan(ctx, t, p.Restart)

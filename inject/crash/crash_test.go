@@ -37,7 +37,14 @@ func TestMain(m *testing.M) {
 		}
 		select {} // stopped and killed by the test
 	}
-	if len(os.Args) == 3 && os.Args[1] == "serve" {
+	if len(os.Args) == 5 && os.Args[1] == "serve-leading" {
+		if _, err := os.Stat(os.Args[4]); err == nil { // as long as it leads
+			if _, err := net.Listen("tcp", os.Args[3]); err != nil {
+				panic(err)
+			}
+		}
+	}
+	if len(os.Args) >= 3 && strings.HasPrefix(os.Args[1], "serve") {
 		l, err := net.Listen("tcp", os.Args[2])
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)

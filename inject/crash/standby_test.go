@@ -37,7 +37,7 @@ func TestStandbyOfAServerThatLives(t *testing.T) {
 		}
 	}
 	u := undo{Server: p, Image: image{Exe: exe, Argv: []string{exe, "serve", addr}, Dir: "/", OOM: "0", UID: uint32(os.Getuid()), GID: uint32(os.Getgid())}}
-	if u.Twin, err = newTwin(p); err != nil {
+	if u.Twin, err = newTwin(p, 0); err != nil {
 		t.Fatal(err)
 	}
 	for _, orders := range []string{"x", "ax", "", "a"} {

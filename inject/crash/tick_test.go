@@ -41,7 +41,7 @@ func TestSameTick(t *testing.T) {
 		}
 		_, other = start()
 		var err error
-		if w, err = newTwin(p); err != nil {
+		if w, err = newTwin(p, 0); err != nil {
 			t.Fatal(err)
 		}
 		if ticksNow() <= w.Since {

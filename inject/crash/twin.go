@@ -36,7 +36,10 @@ type twin struct {
 	Cgroup string `json:"cgroup,omitempty"`
 }
 
-func newTwin(p inject.Process) (w twin, err error) {
+// newTwin writes down a server that was named by a port, or in another way (0). By its
+// port it is known afterwards, and not by others: it may hold some in one role and not in
+// the next, as ZooKeeper's leader does on which its followers come.
+func newTwin(p inject.Process, port int) (w twin, err error) {
 	if w.Exe, err = exeOf(p.PID); err != nil {
 		return w, fmt.Errorf("read program of process %d: %w", p.PID, err)
 	}
@@ -50,6 +53,9 @@ func newTwin(p inject.Process) (w twin, err error) {
 	w.Rewritten = len(raw) > len(w.Cmdline)+1 || !strings.Contains(w.Cmdline, "\x00") && strings.Contains(w.Cmdline, " ")
 	if w.Listens, err = listens(p.PID); err != nil {
 		return w, err
+	}
+	if own := onPort(w.Listens, port); len(own) > 0 { // none: it is not one of TCP
+		w.Listens = own
 	}
 	if w.Cmdline == "" && len(w.Listens) == 0 {
 		// In the middle of its execve, say: the name is there before the command line.
@@ -66,6 +72,14 @@ func newTwin(p inject.Process) (w twin, err error) {
 		}
 	}
 	return w, nil
+}
+
+// onPort are the addresses with that port.
+func onPort(addrs []string, port int) []string {
+	return slices.DeleteFunc(slices.Clone(addrs), func(a string) bool {
+		at, err := netip.ParseAddrPort(a)
+		return err != nil || int(at.Port()) != port
+	})
 }
 
 func exeOf(pid int) (string, error) {

@@ -2,6 +2,7 @@ package zookeeper
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -37,6 +38,9 @@ func (Driver) Inspect(ctx context.Context, t locks.Target) (facts.Deployment, er
 	}
 	members(all, &found)
 	settings(all, &found)
+	d.servers = slices.DeleteFunc(d.servers, func(server string) bool {
+		return slices.ContainsFunc(all, func(r reading) bool { return r.endpoint == server && r.err != nil })
+	})
 	started(ctx, d, o, &found)
 	access(ctx, d, t, &found)
 	for _, bug := range bugsOf(found.Version) {
@@ -57,18 +61,29 @@ type reading struct {
 	srvr, conf, mntr map[string]string
 	timeouts         []time.Duration // of the sessions that are connected there
 	missing          []string        // words that it did not answer, and why
-	id               string          // of the server, as it numbers its sessions
+	id               string          // of the server
 	servers          []string        // lines of the ensemble's configuration
 	granted          [2]time.Duration
 	err              error
 }
 
+// stragglerLimit is how much later than the first a server may answer: one that is cut off
+// would otherwise cost every look the whole wordLimit.
+const stragglerLimit = time.Second
+
 // askAll asks every endpoint at once.
 func askAll(ctx context.Context, d *dialer) []reading {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	all := make([]reading, len(d.servers))
 	var asked sync.WaitGroup
+	var first sync.Once
 	for i, server := range d.servers {
-		asked.Go(func() { all[i] = askOne(ctx, d.at(server)) })
+		asked.Go(func() {
+			if all[i] = askOne(ctx, d.at(server)); all[i].err == nil {
+				first.Do(func() { time.AfterFunc(stragglerLimit, cancel) })
+			}
+		})
 	}
 	asked.Wait()
 	return all
@@ -76,32 +91,25 @@ func askAll(ctx context.Context, d *dialer) []reading {
 
 func askOne(ctx context.Context, d *dialer) reading {
 	r := reading{endpoint: d.servers[0]}
-	for _, one := range []struct {
-		word, separator string
-		into            *map[string]string
-	}{{"srvr", ": ", &r.srvr}, {"conf", "=", &r.conf}, {"mntr", "\t", &r.mntr}} {
-		said, err := word(ctx, r.endpoint, one.word, d.tls)
-		if err != nil {
-			r.missing = append(r.missing, unknownAt(one.word, r.endpoint, err))
-			if r.err == nil && one.word == "srvr" {
-				r.err = err
-			}
-			continue
+	words := []string{"srvr", "conf", "mntr", "cons"}
+	said, errs := make([]string, len(words)), make([]error, len(words))
+	var asked sync.WaitGroup
+	for i, w := range words {
+		asked.Go(func() { said[i], errs[i] = word(ctx, r.endpoint, w, d.tls) })
+	}
+	asked.Wait()
+	if errs[0] != nil && !errors.Is(errs[0], errNotListed) {
+		r.err = errs[0]
+		return r
+	}
+	for i, w := range words {
+		if errs[i] != nil {
+			r.missing = append(r.missing, unknownAt(w, r.endpoint, errs[i]))
 		}
-		*one.into = values(said, one.separator)
-		if one.word == "conf" {
-			r.servers = ensemble(said)
-		}
 	}
-	r.ask(ctx, d)
-	if r.srvr == nil && r.err == errNotListed && r.id != "" {
-		r.err = nil // it serves, and says nothing of itself
-	}
-	if said, err := word(ctx, r.endpoint, "cons", d.tls); err != nil {
-		r.missing = append(r.missing, unknownAt("cons", r.endpoint, err))
-	} else {
-		r.timeouts = sessionTimeouts(said)
-	}
+	r.srvr, r.conf, r.mntr = values(said[0], ": "), values(said[1], "="), values(said[2], "\t")
+	r.servers, r.timeouts = ensemble(said[1]), sessionTimeouts(said[3])
+	r.introduce(ctx, d)
 	return r
 }
 
@@ -134,12 +142,12 @@ func settings(all []reading, d *facts.Deployment) {
 func limits(all []reading, d *facts.Deployment) {
 	for _, r := range all {
 		if r.granted[0] == 0 {
-			continue
+			continue // it did not answer
 		}
 		if d.MinTTL == 0 || r.granted[0] > d.MinTTL {
 			d.MinTTL = r.granted[0]
 		}
-		note(d, "session timeouts granted by "+r.endpoint, fmt.Sprintf("%s to %s", r.granted[0], r.granted[1]))
+		note(d, "session timeouts at "+r.endpoint, fmt.Sprintf("%s to %s", r.granted[0], r.granted[1]))
 		tick, tickErr := time.ParseDuration(r.conf["tickTime"] + "ms")
 		ticks, ticksErr := time.ParseDuration(r.conf["syncLimit"] + "ms")
 		if tickErr != nil || ticksErr != nil {

@@ -17,25 +17,40 @@ import (
 // configNode holds the ensemble's servers, and may be read by everybody, since 3.5.
 const configNode = "/zookeeper/config"
 
-// ask opens two sessions with the one server: the least timeout and the most that it
-// grants, its number, which is the first byte of a session's, and its view of the ensemble.
-func (r *reading) ask(ctx context.Context, d *dialer) {
+// introduce finds out who the server is, what timeouts it grants and what ensemble it
+// belongs to: from the word conf, or else from the sessions that it gives.
+func (r *reading) introduce(ctx context.Context, d *dialer) {
+	least, leastErr := time.ParseDuration(r.conf["minSessionTimeout"] + "ms")
+	most, mostErr := time.ParseDuration(r.conf["maxSessionTimeout"] + "ms")
+	r.id = r.conf["serverId"]
+	if leastErr == nil && mostErr == nil && len(r.servers) > 0 && r.id != "" {
+		r.granted = [2]time.Duration{least, most}
+		return
+	}
 	for i, timeout := range []time.Duration{time.Millisecond, maxTTL} {
 		s, err := d.open(ctx, timeout)
 		if err != nil {
-			r.missing = append(r.missing, unknownAt("session", r.endpoint, err))
-			if r.err == nil {
-				r.err = err
-			}
+			r.err = err
 			return
 		}
 		r.granted[i] = s.granted
 		if i == 1 {
-			r.id = strconv.Itoa(int(uint64(s.conn.SessionID()) >> 56))
 			r.view(ctx, s)
+			r.id = numbered(uint64(s.conn.SessionID()), len(r.servers) > 0)
 		}
 		s.close()
 	}
+}
+
+// numbered is who has numbered a session: the first byte is the number of the server in
+// its ensemble. One that stands alone has no such number, and is known by when it was
+// started, which is in the middle.
+func numbered(session uint64, inEnsemble bool) string {
+	if inEnsemble {
+		return strconv.FormatUint(session>>56, 10)
+	}
+	const counter = 16 // bits
+	return "started-" + strconv.FormatUint(session<<8>>8>>counter, 16)
 }
 
 // view reads the ensemble's configuration, unless the word conf has told it.
@@ -80,7 +95,7 @@ func members(all []reading, d *facts.Deployment) {
 		}
 	}
 	for _, r := range all {
-		id := r.number()
+		id := r.id
 		if r.err != nil {
 			d.Members = append(d.Members, facts.Member{Endpoint: r.endpoint, ID: id, Err: r.err.Error()})
 			continue
@@ -89,7 +104,7 @@ func members(all []reading, d *facts.Deployment) {
 			note(d, "one server with several endpoints", d.Members[same].Endpoint+", "+r.endpoint)
 			continue
 		}
-		m := facts.Member{Name: "server." + id, ID: id, Endpoint: r.endpoint, Role: r.srvr["Mode"], Version: version(r.srvr["Zookeeper version"])}
+		m := facts.Member{Name: r.name(), ID: id, Endpoint: r.endpoint, Role: r.srvr["Mode"], Version: version(r.srvr["Zookeeper version"])}
 		if m.Role == "standalone" {
 			d.Voters = max(d.Voters, 1)
 		}
@@ -105,12 +120,11 @@ func members(all []reading, d *facts.Deployment) {
 	unasked(names, all, d)
 }
 
-// number of the server in its ensemble.
-func (r *reading) number() string {
-	if id := r.conf["serverId"]; id != "" && id != "0" { // 0: it stands alone
-		return id
+func (r *reading) name() string {
+	if len(r.servers) == 0 {
+		return ""
 	}
-	return r.id
+	return "server." + r.id
 }
 
 // unasked are servers of the ensemble that the plan does not name.

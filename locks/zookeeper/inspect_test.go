@@ -67,7 +67,7 @@ func TestInspectEnsemble(t *testing.T) {
 		t.Errorf("the observer: %q", got)
 	}
 	least := 2 * servers.ZooKeeperTick
-	if d.MinTTL != least || setting(d, "session timeouts granted by "+all[0].Endpoint) != fmt.Sprintf("%s to 1m0s", least) {
+	if d.MinTTL != least || setting(d, "session timeouts at "+all[0].Endpoint) != fmt.Sprintf("%s to 1m0s", least) {
 		t.Errorf("session limits: least %s, %+v", d.MinTTL, d.Settings)
 	}
 	if got := setting(d, "a cut follower serves its clients, at "+all[0].Endpoint); got != "for up to 2s (syncLimit ticks)" {
@@ -91,6 +91,9 @@ func TestWhatMayNotBeAskedIsUnknown(t *testing.T) {
 		if !strings.Contains(unknown, want) {
 			t.Errorf("%q is not among the unknown:\n%s", want, unknown)
 		}
+	}
+	if setting(d, "session timeouts at "+s.Endpoint) != "400ms to 1m0s" {
+		t.Errorf("session limits: %+v", d.Settings)
 	}
 	if m := d.Members[0]; d.Durable != nil || d.Voters != 1 || m.Role != "standalone" || m.ID == "" {
 		t.Errorf("%+v", d)
