@@ -104,6 +104,8 @@ Why some cells are as they are:
 - **lease_fits_pauses on redlock-5**: the library waits for each server for a twentieth of the lease, ten times what Redis' documentation has.
 - **partitions_tested on redlock-5**: parted in five shapes the lock was granted on one side at most; the holder that was cut off wrote late, and nobody refused it.
 - **effects_happen_once and recovers_after_crash on redlock-5**: the double execution did not come about; lost updates and dead holders are redis-single's.
+- **notices_loss on zookeeper-3**: its client has ` + "`local_expiry`" + `, and stops a session timeout after the leader last answered it. One that waits for Curator's LOST believes on for up to two thirds of a timeout more; one that stops at SUSPENDED does not.
+- **no_double_grant on zookeeper-3**: its sessions (3 s) outlast the time for which a follower that is cut off from the leader serves its clients (syncLimit × tickTime, 2.5 s). With shorter ones a client may be told by such a follower that it is connected when the leader has let its session expire.
 - **recovers_after_crash and notices_loss on split-store**: B never waits for A's lease, because it asks another store; neither question can be asked there.
 `)
 	return b.String()

@@ -37,7 +37,7 @@ func (Driver) Inspect(ctx context.Context, t locks.Target) (facts.Deployment, er
 		return facts.Deployment{}, fmt.Errorf("connect to zookeeper: no server answers: %w", all[0].err)
 	}
 	members(all, &found)
-	settings(all, &found)
+	settings(all, t.TTL, &found)
 	d.servers = slices.DeleteFunc(d.servers, func(server string) bool {
 		return slices.ContainsFunc(all, func(r reading) bool { return r.endpoint == server && r.err != nil })
 	})
@@ -114,7 +114,7 @@ func askOne(ctx context.Context, d *dialer) reading {
 }
 
 // settings are what a reader of the report wants to see of what was read.
-func settings(all []reading, d *facts.Deployment) {
+func settings(all []reading, ttl time.Duration, d *facts.Deployment) {
 	for _, r := range all {
 		for _, name := range []string{"tickTime", "initLimit", "syncLimit", "minSessionTimeout", "maxSessionTimeout"} {
 			if value, ok := r.conf[name]; ok && !slices.Contains(d.Settings, facts.Setting{Name: name, Value: value}) {
@@ -134,12 +134,12 @@ func settings(all []reading, d *facts.Deployment) {
 		}
 		d.Unknown = append(d.Unknown, r.missing...)
 	}
-	limits(all, d)
+	limits(all, ttl, d)
 }
 
-// limits of a session's timeout, as they were granted when the least and the most were
-// asked for, and as a cut compares with them.
-func limits(all []reading, d *facts.Deployment) {
+// limits of a session's timeout, what they make of the one that the plan asks for, and how
+// it compares with a cut.
+func limits(all []reading, ttl time.Duration, d *facts.Deployment) {
 	for _, r := range all {
 		if r.granted[0] == 0 {
 			continue // it did not answer
@@ -148,6 +148,10 @@ func limits(all []reading, d *facts.Deployment) {
 			d.MinTTL = r.granted[0]
 		}
 		note(d, "session timeouts at "+r.endpoint, fmt.Sprintf("%s to %s", r.granted[0], r.granted[1]))
+		granted := min(max(ttl, r.granted[0]), r.granted[1])
+		if ttl > 0 && granted != ttl {
+			note(d, "session timeout asked of "+r.endpoint, fmt.Sprintf("%s, of which it grants %s", ttl, granted))
+		}
 		tick, tickErr := time.ParseDuration(r.conf["tickTime"] + "ms")
 		ticks, ticksErr := time.ParseDuration(r.conf["syncLimit"] + "ms")
 		if tickErr != nil || ticksErr != nil {
@@ -155,6 +159,11 @@ func limits(all []reading, d *facts.Deployment) {
 		}
 		// A follower that is cut off from the leader answers pings until then, also for a
 		// session that the leader has let expire.
-		note(d, "a cut follower serves its clients, at "+r.endpoint, "for up to "+(tick*ticks/time.Millisecond).String()+" (syncLimit ticks)")
+		cut := tick * (ticks / time.Millisecond)
+		words := fmt.Sprintf("for up to %s (syncLimit ticks)", cut)
+		if ttl > 0 && granted <= cut {
+			words += fmt.Sprintf(", longer than the session timeout of %s: one that has expired may look alive there", granted)
+		}
+		note(d, "a cut follower serves its clients, at "+r.endpoint, words)
 	}
 }

@@ -46,7 +46,7 @@ func TestInspectEnsemble(t *testing.T) {
 	all := servers.StartEnsemble(t, 3, 1)
 	twice := strings.Replace(all[0].Endpoint, "127.0.0.1", "localhost", 1)
 	dead := conformance.Address(t)
-	d := inspect(t, locks.Target{Endpoints: []string{all[0].Endpoint, all[1].Endpoint, all[2].Endpoint, twice, dead}})
+	d := inspect(t, locks.Target{Endpoints: []string{all[0].Endpoint, all[1].Endpoint, all[2].Endpoint, twice, dead}, TTL: 100 * time.Millisecond})
 	if d.Consensus != "zab" || d.Voters != 3 || d.Version != "3.8.0" && !strings.HasPrefix(d.Version, "3.") || *d.WallClock || !*d.OrderedTokens || *d.TLS || d.Auth == nil || *d.Auth {
 		t.Errorf("%+v", d)
 	}
@@ -70,8 +70,11 @@ func TestInspectEnsemble(t *testing.T) {
 	if d.MinTTL != least || setting(d, "session timeouts at "+all[0].Endpoint) != fmt.Sprintf("%s to 1m0s", least) {
 		t.Errorf("session limits: least %s, %+v", d.MinTTL, d.Settings)
 	}
-	if got := setting(d, "a cut follower serves its clients, at "+all[0].Endpoint); got != "for up to 2s (syncLimit ticks)" {
+	if got := setting(d, "a cut follower serves its clients, at "+all[0].Endpoint); got != "for up to 2s (syncLimit ticks), longer than the session timeout of 400ms: one that has expired may look alive there" {
 		t.Errorf("syncLimit: %q", got)
+	}
+	if got := setting(d, "session timeout asked of "+all[0].Endpoint); got != "100ms, of which it grants 400ms" {
+		t.Errorf("asked and granted: %q", got)
 	}
 	for _, e := range all[:3] {
 		if got := setting(d, "zxid at "+e.Endpoint); !strings.HasPrefix(got, "0x") {
