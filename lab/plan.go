@@ -226,7 +226,7 @@ func via(locklab string, p place) []string {
 func (l Lab) restarts(locklab, program string) map[string][]string {
 	out := map[string][]string{}
 	for _, s := range l.servers(locklab, program) {
-		if s.kind != kindSentinel && s.node.Role == RoleLock && (l.Backend == Redis || l.Backend == Postgres) {
+		if s.kind != kindSentinel && s.node.Role == RoleLock && l.Backend != Etcd && l.Backend != NATS && l.Backend != ZooKeeper {
 			out[s.node.Name] = s.argv
 		}
 	}
