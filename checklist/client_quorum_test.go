@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/lockaudit/lockaudit/facts"
+	"github.com/lockaudit/lockaudit/history"
 	"github.com/lockaudit/lockaudit/record"
 )
 
@@ -63,6 +64,30 @@ func TestClientQuorumIsNoConsensus(t *testing.T) {
 	d.Durable = &no
 	if f := judge(item, record.Run{Facts: &d}); f.Outcome != Fail || !strings.Contains(f.Summary, "a restart forgets it") {
 		t.Errorf("%s: %s", f.Outcome, f.Summary)
+	}
+}
+
+// TestClocksOfAMajority: servers whose clocks were left alone show the right time, and one
+// that was to be wrong and shows it too has shown nothing.
+func TestClocksOfAMajority(t *testing.T) {
+	const alone = "https://10.77.0.13:2379" // on lock-3
+	right := func(e *history.Event) bool {
+		if e.Clock != nil && e.Node == alone {
+			e.Clock = &history.Clock{Error: time.Millisecond}
+		}
+		return true
+	}
+	untouched := func(e *history.Event) bool {
+		return right(e) && !(e.Op == history.OpInject && e.Node == "lock-3")
+	}
+	item, _ := ByID("wall_clock_independent")
+	for name, c := range map[string]struct {
+		change func(*history.Event) bool
+		want   Outcome
+	}{"two of three were made wrong": {untouched, Pass}, "all were, and one shows the right time": {right, Inconclusive}} {
+		if f := judge(item, edited(t, "pass", jumpServer, c.change)); f.Outcome != c.want {
+			t.Errorf("%s: %s: %s, want %s", name, f.Outcome, f.Summary, c.want)
+		}
 	}
 }
 
