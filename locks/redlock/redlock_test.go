@@ -1,6 +1,7 @@
 package redlock_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -134,11 +135,18 @@ func TestSlowServer(t *testing.T) {
 	if err := e[0].Stop(); err != nil {
 		t.Fatal(err)
 	}
-	g, err := c.Acquire(t.Context(), "k", time.Minute, 0)
+	// Without the node timeout each call takes the socket's, 10 s: the lease is over before
+	// the acquire is, and the context before the release.
+	g, err := c.Acquire(t.Context(), "k", 8*time.Second, 0)
 	if err != nil {
 		t.Fatalf("acquire with one server of three that does not answer: %v", err)
 	}
-	if err := c.Release(t.Context(), g); err != nil {
+	if _, err := c.Renew(t.Context(), g); err != nil {
+		t.Errorf("renew: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context()) // no deadline that the sockets could take
+	defer time.AfterFunc(8*time.Second, cancel).Stop()
+	if err := c.Release(ctx, g); err != nil {
 		t.Errorf("release: %v", err)
 	}
 	if err := e[1].Stop(); err != nil {
@@ -150,6 +158,21 @@ func TestSlowServer(t *testing.T) {
 	}
 	if h, err := c.(locks.Observer).Observe(t.Context(), "other"); err == nil {
 		t.Errorf("one server of three says that nobody holds: %+v", h)
+	}
+}
+
+// TestOneServerRefuses: a password that one server does not take is a mistake in the plan,
+// although the others are a majority.
+func TestOneServerRefuses(t *testing.T) {
+	e, target := start(t, 2, "--requirepass", "secret")
+	e = append(e, servers.StartRedis(t, "--requirepass", "another"))
+	target.Endpoints, target.Password = append(target.Endpoints, e[2].Endpoint), "secret"
+	c, err := redlock.Driver{}.Open(t.Context(), target)
+	if !errors.Is(err, locks.ErrRefused) || !strings.Contains(err.Error(), e[2].Endpoint) {
+		t.Errorf("open: %v", err)
+	}
+	if c != nil {
+		_ = c.Close()
 	}
 }
 
