@@ -58,6 +58,8 @@ func promises() []promise {
 		{"the same after a forced failure at every step and an order given up", "inject/partition", "TestForeignObjectsAfterFailure"},
 		{"agent and guard run no program while they inject and revert (strace)", "agent", "TestRunsNoProgram"},
 		{"random faults and random incidents, several at once: nothing is left (1 000 with LOCKAUDIT_SOAK=1000)", "agent", "TestSoak"},
+		{"what a partition with `sever` has cut never arrives, and nobody else's connection is touched", "inject/partition", "TestSever"},
+		{"the late write of an application that is observed never arrives, also if it tries again and again", "audit", "TestObserve"},
 	}
 }
 

@@ -86,7 +86,7 @@ func Plan(p *plan.Plan, o Options) (Schedule, error) {
 			// child of the real key as an attempt to get the real lock.
 			Key:         p.Lock.Key + ".lockaudit-canary-" + id,
 			RealKey:     p.Lock.Key,
-			Scope:       "lockaudit-canary-" + id,
+			Scope:       canaryScope + id,
 			TTL:         p.Lock.TTL,
 			HasResource: p.Resource != nil,
 			NodeA:       nodes[0].Name,
@@ -182,6 +182,9 @@ func Names() []string {
 	}
 	return out
 }
+
+// canaryScope begins the names of the audit's own rows.
+const canaryScope = "lockaudit-canary-"
 
 func canaryID() string {
 	var b [4]byte

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"net/netip"
 	"strings"
 
 	"github.com/lockaudit/lockaudit/clients"
@@ -13,6 +14,7 @@ import (
 	"github.com/lockaudit/lockaudit/measure"
 	"github.com/lockaudit/lockaudit/plan"
 	"github.com/lockaudit/lockaudit/probes"
+	"github.com/lockaudit/lockaudit/tap"
 )
 
 // effects reads the lines in which an application's writes show.
@@ -150,36 +152,21 @@ func readEffect(e plan.Effects, l effectLine) (x probes.Effect, c clue, ok bool)
 	return x, clue{groups: groups}, ok
 }
 
-// Tapped is one line of the record of a lockaudit tap.
-type Tapped struct {
-	Seq    uint64 `json:"seq"`
-	From   string `json:"from"`
-	Method string `json:"method"`
-	Path   string `json:"path"`
-	Token  string `json:"token"`
-	// Status of the answer; 0 while there is none, or if it never came.
-	Status int `json:"status"`
-}
-
 // readTapped takes in what changes something: other requests are no effects.
 func readTapped(line string) (x probes.Effect, c clue, ok bool) {
-	var t Tapped
-	if err := json.Unmarshal([]byte(line), &t); err != nil || t.Status == 0 || t.Method == "GET" || t.Method == "HEAD" || t.Method == "OPTIONS" {
-		return x, c, false
+	var t tap.Line
+	if err := json.Unmarshal([]byte(line), &t); err != nil || !t.Writes() || t.Refused || strings.Contains(t.Path, canaryScope) {
+		return x, c, false // nothing was written, or by this audit
 	}
 	x = probes.Effect{Refused: t.Status/100 == 4, Token: tokenOf(t.Token), Seq: t.Seq, Text: t.Method + " " + t.Path}
 	if t.Status/100 != 2 && !x.Refused {
 		return x, c, false // nobody knows
 	}
-	host, _, _ := strings.Cut(t.From, "|")
-	return x, clue{groups: map[string]string{plan.GroupAddr: addrOf(host)}}, true
-}
-
-func addrOf(addrPort string) string {
-	if i := strings.LastIndexByte(addrPort, ':'); i >= 0 {
-		return strings.Trim(addrPort[:i], "[]")
+	from, err := netip.ParseAddrPort(t.From)
+	if err != nil {
+		return x, c, false
 	}
-	return addrPort
+	return x, clue{groups: map[string]string{plan.GroupAddr: from.Addr().Unmap().String()}}, true
 }
 
 // tokenOf is a fencing token as it was sent: ordered if it is a number.

@@ -127,6 +127,30 @@ func (s *stage) Instance(ctx context.Context, w probes.Who) (probes.Instance, er
 	return i, nil
 }
 
+// Foreign implements probes.Witness.
+func (s *stage) Foreign(ctx context.Context, peers []string) ([]string, error) {
+	s.mu.Lock()
+	var own []victim
+	for _, p := range s.clients {
+		own = append(own, p.victim)
+	}
+	s.mu.Unlock()
+	mine := map[string]bool{}
+	for _, v := range own {
+		flows, err := (instance{victim: v, stage: s}).flows(ctx)
+		if errors.Is(err, inject.ErrGone) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range flows {
+			mine[f.Local.String()] = true
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(peers), func(p string) bool { return mine[p] }), nil
+}
+
 // match returns the groups of a pattern that took part.
 func match(pattern, text string) (map[string]string, bool) {
 	re, err := regexp.Compile(pattern) // plan.validate has seen to it
@@ -152,13 +176,19 @@ func (s *stage) follow(ctx context.Context, c clue) (instance, error) {
 	if err != nil {
 		return instance{}, err
 	}
-	selector, sure, err := s.selector(c, node, conn.Hello().Addresses)
+	selectors, sure, err := s.selectors(c, node, conn.Hello().Addresses)
 	if err != nil {
 		return instance{}, err
 	}
 	var t target.Target
-	if err := s.measure(ctx, node, measure.KindProcess, selector, &t); err != nil {
-		return instance{}, fmt.Errorf("%w: the holder is on node %s, and its process cannot be found there: %w", probes.ErrSkip, node, err)
+	for i, selector := range selectors {
+		before := t
+		if err := s.measure(ctx, node, measure.KindProcess, selector, &t); err != nil {
+			return instance{}, fmt.Errorf("%w: the holder is on node %s, and its process cannot be found there: %w", probes.ErrSkip, node, err)
+		}
+		if i > 0 && before.Process != t.Process {
+			return instance{}, fmt.Errorf("%w: %w: on node %s it may be %s or %s", probes.ErrSkip, probes.ErrSeveral, node, before, t)
+		}
 	}
 	i := instance{victim: victim{node: node, agent: conn, blast: s.blast, process: t.Process}, stage: s}
 	i.words = fmt.Sprintf("process %d (%s) on %s", t.PID, t.Comm, node)
@@ -237,27 +267,28 @@ func (c clue) String() string {
 	return strings.Join(out, ", ")
 }
 
-// selector says which process on the node it is. sure: by more than a number that
-// somebody wrote into a value.
-func (s *stage) selector(c clue, node string, addresses []string) (selector any, sure bool, err error) {
+// selectors say which process on the node it is, all of them the same one. sure: by more
+// than a number that somebody wrote into a value.
+func (s *stage) selectors(c clue, node string, addresses []string) (all []any, sure bool, err error) {
 	o := s.plan.Clients.Observe
 	switch {
 	case !o.Process.IsZero():
-		return o.Process.At(node), true, nil
+		return []any{o.Process.At(node)}, true, nil
+	case len(c.peers) > 0:
+		for _, p := range c.peers {
+			if slices.Contains(addresses, p.Addr().String()) {
+				all = append(all, target.Selector{Socket: p.String()})
+			}
+		}
+		return all, true, nil
 	case c.groups[plan.GroupPID] != "":
 		pid, err := strconv.Atoi(c.groups[plan.GroupPID])
 		if err != nil || pid <= 1 {
 			return nil, false, fmt.Errorf("%w: the holder's pid is %q, which is none", probes.ErrSkip, c.groups[plan.GroupPID])
 		}
-		return target.Selector{PID: pid}, false, nil
-	case len(c.peers) > 0:
-		for _, p := range c.peers {
-			if slices.Contains(addresses, p.Addr().String()) {
-				return target.Selector{Socket: p.String()}, true, nil
-			}
-		}
+		return []any{target.Selector{PID: pid}}, false, nil
 	}
-	return target.Selector{Socket: net.JoinHostPort(c.groups[plan.GroupAddr], c.groups[plan.GroupPort])}, true, nil
+	return []any{target.Selector{Socket: net.JoinHostPort(c.groups[plan.GroupAddr], c.groups[plan.GroupPort])}}, true, nil
 }
 
 // groupsOf are the names of a pattern's groups.

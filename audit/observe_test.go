@@ -115,7 +115,7 @@ func (s *stage) await(log, words string) {
 }
 
 // audit runs the five steps on the application, and returns the findings and the events.
-func (s *stage) audit(observe, more string) (map[string]checklist.Finding, record.Run, string) {
+func (s *stage) audit(observe, more string, nodes ...string) (map[string]checklist.Finding, record.Run, string) {
 	s.t.Helper()
 	var text strings.Builder
 	fmt.Fprintf(&text, `name: observed
@@ -126,8 +126,12 @@ probes: [pause-holder-past-ttl]
 trials: 1
 nodes:
 `, observe)
-	for _, node := range []string{"app-a", "app-b"} {
-		fmt.Fprintf(&text, "  - {name: %s, roles: [client], via: [%q, exec, --dir, %q, %s, %s, --]}\n", node, s.bin+"/locklab", s.base, labName, node)
+	for _, node := range append([]string{"app-a", "app-b"}, nodes...) {
+		role := "client"
+		if node == "ledger" {
+			role = "resource"
+		}
+		fmt.Fprintf(&text, "  - {name: %s, roles: [%s], via: [%q, exec, --dir, %q, %s, %s, --]}\n", node, role, s.bin+"/locklab", s.base, labName, node)
 	}
 	path := filepath.Join(s.dir, "plan.yaml")
 	if err := os.WriteFile(path, []byte(text.String()+more), 0o644); err != nil {
@@ -247,6 +251,40 @@ func TestObserve(t *testing.T) {
 		}
 		if tokens := s.accepted(); late(tokens) < 0 {
 			t.Errorf("the verdict speaks of harm, and no late write has arrived: %v", tokens)
+		}
+	})
+	t.Run("fenced, let through a tap", func(t *testing.T) {
+		t.Parallel()
+		s := raise(t, bin)
+		s.ledger("ordered")
+		s.start("ledger", "lockaudit", "tap", "--listen", "10.77.0.21:8082", "--to", "http://10.77.0.21:8081", "--record", "/dev/shm/tap.jsonl")
+		s.await(s.worker("app-a", "-url", "http://10.77.0.21:8082/entries/billing/x"), "wrote")
+		s.worker("app-b", "-url", "http://10.77.0.21:8082/entries/billing/x")
+		found, run, why := s.audit(byOwner+", effects: {tap: /dev/shm/tap.jsonl, tap_node: ledger}", "safety: {allow_harm: true}\n", "ledger")
+		f := found["fencing_enforced"]
+		if f.Outcome != checklist.Pass || !strings.Contains(f.Summary, "stale write was tried and refused") {
+			t.Errorf("%v: %s %s", f.Outcome, f.Summary, why)
+		}
+		for _, e := range run.Histories["pause-holder-past-ttl"] {
+			if e.Op == history.OpWrite && (e.Write.Token.Order == nil || e.Write.Seq == 0) {
+				t.Errorf("a write without token or order: %+v", e)
+			}
+		}
+	})
+	t.Run("found by its connection", func(t *testing.T) {
+		t.Parallel()
+		s := raise(t, bin)
+		s.ledger("ordered")
+		s.await(s.worker("app-a", "-anonymous"), "wrote")
+		s.worker("app-b", "-anonymous", "-every", "5s")
+		found, run, why := s.audit("connection: true, take_within: 30s", "")
+		if f := found["fencing_enforced"]; f.Outcome != checklist.Pass {
+			t.Errorf("%v: %s %s", f.Outcome, f.Summary, why)
+		}
+		for _, e := range run.Histories["pause-holder-past-ttl"] {
+			if e.Actor == "a" && e.Op == history.OpStart && e.Node != "app-a" {
+				t.Errorf("another was taken for the holder: %s", e.Step)
+			}
 		}
 	})
 	t.Run("does not give up", func(t *testing.T) {

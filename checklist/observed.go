@@ -34,7 +34,7 @@ const (
 func allKeptOff(run record.Run) (kept []keptOff, others []fiveSteps) {
 	for _, s := range bothSteps(run) {
 		shadow := s.first(end(s.pause), "agent", history.OpInject, ok, faultOn("partition", "a"))
-		if !s.observed || s.pause == nil || shadow == nil {
+		if !s.observed || s.pause != nil && shadow == nil {
 			others = append(others, s)
 			continue
 		}

@@ -119,6 +119,7 @@ type Answer struct {
 	Holding *bool             `json:"holding,omitempty"`
 	Holder  *Holder           `json:"holder,omitempty"`
 	Peers   []string          `json:"peers,omitempty"`
+	Recent  bool              `json:"recent,omitempty"`
 	Facts   *facts.Deployment `json:"facts,omitempty"`
 }
 

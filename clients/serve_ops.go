@@ -245,8 +245,8 @@ func (s *server) peers(ctx context.Context, req Request) (Answer, error) {
 	if !ok {
 		return Answer{}, fmt.Errorf("peers: %s does not tell whose connection a lock belongs to: %w", s.driver.Name(), locks.ErrRefused)
 	}
-	peers, err := witness.Peers(ctx, req.Key)
-	return Answer{Peers: peers}, err
+	peers, recent, err := witness.Peers(ctx, req.Key)
+	return Answer{Peers: peers, Recent: recent}, err
 }
 
 func millis(n int64) time.Duration { return time.Duration(n) * time.Millisecond }

@@ -132,10 +132,11 @@ type Observer interface {
 }
 
 // Witness is implemented by clients whose service knows connections. Peers lists, as
-// address:port, those of which one is the holder's: exactly one where the service says
-// so, or all that it heard from within the last moment. It has no side effect.
+// address:port, those of which one is the holder's. recent: they are all that the service
+// heard from within the last second, and the holder's is among them only if it has just
+// taken or renewed the lock. It has no side effect.
 type Witness interface {
-	Peers(ctx context.Context, key string) ([]string, error)
+	Peers(ctx context.Context, key string) (peers []string, recent bool, err error)
 }
 
 // Surveyor is implemented by drivers that can look at a service of which nobody has

@@ -25,6 +25,8 @@ type holderWatch struct {
 	// hosts are, of a holder whose service tells several connections, the ones that
 	// were there each time.
 	hosts []string
+	// fresh: the last look is the first to show this hold, or that it was renewed.
+	fresh bool
 }
 
 // sight is one look.
@@ -58,6 +60,7 @@ func (w *holderWatch) look(ctx context.Context) (sight, error) {
 			s.unseen = w.last.asked
 		}
 	}
+	w.fresh = w.last.heard > 0 && (w.last.id != s.id || w.t.renewed(w.last, s))
 	if w.last.id != s.id {
 		w.hosts = nil
 	}
@@ -104,7 +107,17 @@ func (w *holderWatch) resolve(ctx context.Context, s sight) (Instance, error) {
 	if reply.Type != history.OK || reply.Answer == nil {
 		return nil, fmt.Errorf("%w: whose connection the lock is cannot be asked: %s %s", ErrSkip, reply.Code, reply.Err)
 	}
-	return w.t.Stage.Instance(ctx, Who{Owner: s.owner, Peers: w.always(reply.Answer.Peers)})
+	peers := reply.Answer.Peers
+	if reply.Answer.Recent {
+		if !w.fresh {
+			return nil, fmt.Errorf("%w: its connection can be told only in the moment in which the lock is taken or renewed, which was not seen", ErrSeveral)
+		}
+		if peers, err = w.t.Stage.Foreign(ctx, peers); err != nil {
+			return nil, err
+		}
+		peers = w.always(peers)
+	}
+	return w.t.Stage.Instance(ctx, Who{Owner: s.owner, Peers: peers})
 }
 
 // always keeps the connections from hosts that were among the peers of this hold each
@@ -140,7 +153,10 @@ func (t *Trial) ttl(s sight) time.Duration {
 // renewed: it is the same hold, and its lease ends later than it did. The end may seem
 // to move by itself where a service counts in whole seconds.
 func (t *Trial) renewed(before, now sight) bool {
-	slack := min(t.TTL/4, time.Second) + 50*time.Millisecond
+	slack := 50 * time.Millisecond
+	if before.left%time.Second == 0 && now.left%time.Second == 0 {
+		slack += time.Second
+	}
 	return now.held && now.id == before.id && now.left > 0 && now.asked+now.left > before.heard+before.left+slack
 }
 

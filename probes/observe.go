@@ -72,6 +72,8 @@ type Witness interface {
 	// Instance finds the process that holds the lock; ErrSkip says why it cannot, and
 	// ErrSeveral that it may be one of several.
 	Instance(ctx context.Context, w Who) (Instance, error)
+	// Foreign leaves out the connections of the audit's own lock clients.
+	Foreign(ctx context.Context, peers []string) ([]string, error)
 	// Effects are the writes that were seen since the last call. The first call only
 	// marks the beginning.
 	Effects(ctx context.Context) ([]Effect, error)

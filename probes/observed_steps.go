@@ -75,7 +75,7 @@ func (o *observed) findA(ctx context.Context) error {
 	var several error
 	s, ok, err := o.watch.until(ctx, t.Observe.TakeWithin, func(s sight) (bool, error) {
 		held = held || s.held
-		if !s.held || several != nil && s.id == o.since.id && !t.renewed(o.since, s) {
+		if !s.held || several != nil && !o.watch.fresh {
 			return false, nil // whom the last look did not tell apart the next renewal may
 		}
 		o.since, several = s, nil

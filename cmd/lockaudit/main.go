@@ -144,6 +144,7 @@ deadline and ends by itself.`,
 	root.AddCommand(
 		initCommand(), auditCommand(), planCommand(), inspectCommand(), judgeCommand(), reportCommand(), diffCommand(),
 		injectCommand(), haltCommand(), resumeCommand(), healCommand(), agentLogCommand(), doctorCommand(), nodesCommand(), pushCommand(), clientCommand(),
+		tapCommand(),
 	)
 	return root
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 
 	"github.com/lockaudit/lockaudit/inject"
@@ -98,7 +99,17 @@ func onSocket(ctx context.Context, local string) ([]candidate, error) {
 	if err == nil && len(out) == 0 {
 		err = fmt.Errorf("it is of a process that this one cannot see (of another user or pid namespace): %w", ErrNone)
 	}
-	return out, err
+	return shared(out), err
+}
+
+// shared leaves out who has a socket from its parent, whatever it is called: with the
+// parent's tree it is meant too.
+func shared(found []candidate) []candidate {
+	pids := map[int]bool{}
+	for _, c := range found {
+		pids[c.PID] = true
+	}
+	return slices.DeleteFunc(found, func(c candidate) bool { return pids[c.ppid] })
 }
 
 func plain(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }

@@ -22,12 +22,12 @@ WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
   AND ((l.classid::bigint << 32) | l.objid::bigint) = hashtextextended($1, 0)`
 
 // Peers implements locks.Witness: a session is a connection.
-func (c *sessions) Peers(ctx context.Context, key string) ([]string, error) {
+func (c *sessions) Peers(ctx context.Context, key string) (peers []string, recent bool, err error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	conn, err := c.take(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("find the connection of %s: %w", key, err)
+		return nil, false, fmt.Errorf("find the connection of %s: %w", key, err)
 	}
 	var host *string
 	var port int
@@ -35,12 +35,13 @@ func (c *sessions) Peers(ctx context.Context, key string) ([]string, error) {
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		c.give(conn)
-		return nil, nil
+		return nil, false, nil
 	case err != nil:
-		return nil, fmt.Errorf("find the connection of %s: %w", key, errors.Join(definite(err), hangUp(conn)))
+		return nil, false, fmt.Errorf("find the connection of %s: %w", key, errors.Join(definite(err), hangUp(conn)))
 	}
 	c.give(conn)
-	return peer(key, host, port)
+	peers, err = peer(key, host, port)
+	return peers, false, err
 }
 
 func peer(key string, host *string, port int) ([]string, error) {

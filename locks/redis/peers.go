@@ -10,16 +10,16 @@ import (
 // Peers implements locks.Witness. A key does not belong to a connection: these are the
 // ones that the server heard from within the last second, which it counts in whole ones.
 // The connection that has just taken or renewed a lock is among them.
-func (c *client) Peers(ctx context.Context, key string) ([]string, error) {
+func (c *client) Peers(ctx context.Context, key string) (peers []string, recent bool, err error) {
 	list, err := Call(ctx, func() (string, error) { return c.rdb.ClientList(ctx).Result() })
 	if err != nil {
-		return nil, fmt.Errorf("list connections for %s: %w", key, err)
+		return nil, true, fmt.Errorf("list connections for %s: %w", key, err)
 	}
 	own, err := Call(ctx, func() (int64, error) { return c.rdb.ClientID(ctx).Result() })
 	if err != nil {
-		return nil, fmt.Errorf("list connections for %s: %w", key, err)
+		return nil, true, fmt.Errorf("list connections for %s: %w", key, err)
 	}
-	return activePeers(list, own), nil
+	return activePeers(list, own), true, nil
 }
 
 // activePeers reads CLIENT LIST: a line of name=value words for each connection.

@@ -29,6 +29,7 @@ var (
 	leaves  = flag.Bool("leave", false, "end when the lock is lost")
 	bold    = flag.Bool("bold", false, "write again and again, whatever the answer and the lock")
 	anon    = flag.Bool("anonymous", false, "a random value in the lock")
+	every   = flag.Duration("every", 100*time.Millisecond, "how often it tries to take the lock")
 	idle    = flag.Bool("idle", false, "hold the lock and write nothing")
 	says    = flag.Int("pid", os.Getpid(), "that it writes into the lock")
 	sidecar = flag.Bool("sidecar", false, "renew the lock of the process of -pid, and do nothing else")
@@ -50,7 +51,7 @@ func main() {
 	if *anon {
 		value = strconv.FormatInt(time.Now().UnixNano(), 36)
 	}
-	for ; ; time.Sleep(100 * time.Millisecond) {
+	for ; ; time.Sleep(*every) {
 		if *sidecar {
 			_ = renew.Run(ctx, rdb, []string{*key}, value, ttl.Milliseconds()).Err()
 			continue
