@@ -186,7 +186,7 @@ func TestWatchOfBrokenSources(t *testing.T) {
 		t.Errorf("html: %+v", e)
 	}
 	if e := refused[history.KindLog]; e.Type != history.Fail || !strings.Contains(e.Err, "rotated") {
-		t.Errorf("rotated: %+v", e)
+		t.Errorf("rotated: %+v %+v", e, *e.Signal)
 	}
 }
 

@@ -46,7 +46,12 @@ func TestInspectEnsemble(t *testing.T) {
 	all := servers.StartEnsemble(t, 3, 1)
 	twice := strings.Replace(all[0].Endpoint, "127.0.0.1", "localhost", 1)
 	dead := conformance.Address(t)
-	d := inspect(t, locks.Target{Endpoints: []string{all[0].Endpoint, all[1].Endpoint, all[2].Endpoint, twice, dead}, TTL: 100 * time.Millisecond})
+	target := locks.Target{Endpoints: []string{all[0].Endpoint, all[1].Endpoint, all[2].Endpoint, twice, dead}, TTL: 100 * time.Millisecond}
+	d := inspect(t, target)
+	unread := func(m facts.Member) bool { return m.Err != "" && m.Endpoint != dead }
+	for end := time.Now().Add(time.Minute); slices.ContainsFunc(d.Members, unread) && time.Now().Before(end); {
+		d = inspect(t, target) // on a busy machine one of them may answer too late
+	}
 	if d.Consensus != "zab" || d.Voters != 3 || d.Version != "3.8.0" && !strings.HasPrefix(d.Version, "3.") || *d.WallClock || !*d.OrderedTokens || *d.TLS || d.Auth == nil || *d.Auth {
 		t.Errorf("%+v", d)
 	}
