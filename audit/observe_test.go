@@ -100,6 +100,15 @@ func (s *stage) worker(node string, more ...string) (log string) {
 	}, more...)...)
 }
 
+// logged is an instance whose log is a file on its node.
+func (s *stage) logged(node string) {
+	s.t.Helper()
+	s.start(node, "sh", "-c", "exec worker -name "+node+" -redis 10.77.0.11:6379 -key /locks/billing -url http://10.77.0.21:8081/entries/billing/x 2>/dev/shm/"+node+".log")
+}
+
+// byLog is where its writes show then.
+const byLog = `, effects: {log: "/dev/shm/{node}.log", accepted: 'wrote token=(?P<token>\d+)', refused: 'refused token=(?P<token>\d+)'}`
+
 // await waits until a log has the words.
 func (s *stage) await(log, words string) {
 	s.t.Helper()
@@ -160,17 +169,28 @@ nodes:
 	return found, run, run.Manifest.Probes[0].Err
 }
 
-// accepted are the tokens of the application's writes, in the order of the resource.
+// accepted are the tokens of the application's writes, in the order of the resource. All
+// others are to the audit's own rows.
 func (s *stage) accepted() []int {
 	s.t.Helper()
+	minted, err := strconv.Atoi(strings.TrimSpace(s.run("locklab", "exec", labName, "app-a", "--", "redis-cli", "-h", "10.77.0.11", "GET", "/locks/billing:token")))
+	if err != nil {
+		s.t.Fatal(err)
+	}
 	var tokens []int
 	for line := range strings.Lines(s.run("locklab", "exec", labName, "ledger", "--", "cat", ledgerDir+"/ledger.jsonl")) {
 		var w struct{ Row, Token string }
 		if err := json.Unmarshal([]byte(line), &w); err != nil {
 			s.t.Fatal(err)
 		}
-		if n, err := strconv.Atoi(w.Token); err == nil && w.Row == "billing/x" {
+		n, err := strconv.Atoi(w.Token)
+		switch {
+		case w.Row == "billing/x" && err == nil && n <= minted:
 			tokens = append(tokens, n)
+		case w.Row == "billing/x":
+			s.t.Errorf("token %q was written, and the application was granted none above %d", w.Token, minted)
+		case !strings.HasPrefix(w.Row, "lockaudit-canary-"):
+			s.t.Errorf("row %s is not the audit's to write", w.Row)
 		}
 	}
 	return tokens
@@ -226,9 +246,9 @@ func TestObserve(t *testing.T) {
 		t.Parallel()
 		s := raise(t, bin)
 		s.ledger("none")
-		s.worker("app-a")
-		s.worker("app-b")
-		found, _, _ := s.audit(byOwner, "")
+		s.logged("app-a")
+		s.logged("app-b")
+		found, _, _ := s.audit(byOwner+byLog, "")
 		f := found["fencing_enforced"]
 		if f.Outcome != checklist.Fail || f.Harm || !strings.Contains(f.Summary, "would have accepted") {
 			t.Errorf("%v, harm %v: %s", f.Outcome, f.Harm, f.Summary)
@@ -241,10 +261,9 @@ func TestObserve(t *testing.T) {
 		t.Parallel()
 		s := raise(t, bin)
 		s.ledger("none")
-		for _, node := range []string{"app-a", "app-b"} {
-			s.start(node, "sh", "-c", "exec worker -name "+node+" -redis 10.77.0.11:6379 -key /locks/billing -url http://10.77.0.21:8081/entries/billing/x 2>/dev/shm/"+node+".log")
-		}
-		found, _, why := s.audit(byOwner+`, effects: {log: "/dev/shm/{node}.log", accepted: 'wrote token=(?P<token>\d+)', refused: 'refused token=(?P<token>\d+)'}`, "safety: {allow_harm: true}\n")
+		s.logged("app-a")
+		s.logged("app-b")
+		found, _, why := s.audit(byOwner+byLog, "safety: {allow_harm: true}\n")
 		f := found["fencing_enforced"]
 		if f.Outcome != checklist.Fail || !f.Harm {
 			t.Errorf("%v, harm %v: %s %s", f.Outcome, f.Harm, f.Summary, why)
