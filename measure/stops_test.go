@@ -186,7 +186,7 @@ func TestProcessRefuses(t *testing.T) {
 // this one does not share.
 func TestThrottledProcess(t *testing.T) {
 	group := quotaGroup(t)
-	cmd := exec.Command("sh", "-c", `echo $$ > "$0/cgroup.procs"; while :; do :; done`, filepath.Join(group, "child"))
+	cmd := exec.Command("sh", "-c", `echo $$ > "$0/cgroup.procs"; while kill -0 $PPID; do :; done`, filepath.Join(group, "child"))
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
