@@ -1,0 +1,1 @@
+CREATE INDEX customers_country ON customers (country);
