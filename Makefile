@@ -4,6 +4,7 @@
 # make bench   figures, each beside its alternative, in one run
 # make lint    gofmt, go vet, golangci-lint
 # make build   bin/lockaudit, bin/lockaudit-agent, bin/locklab
+# make examples  the applications of examples/, for their labs
 
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -18,6 +19,16 @@ build:
 	$(BUILD) -o bin/lockaudit ./cmd/lockaudit
 	$(BUILD) -o bin/lockaudit-agent ./cmd/lockaudit-agent
 	$(BUILD) -o bin/locklab ./cmd/locklab
+
+# The applications of examples/, beside locklab, which runs them in labs of their own.
+.PHONY: examples
+examples: node-deps
+	@mkdir -p bin/examples/job bin/examples/migrate
+	cd examples/job && CGO_ENABLED=0 $(GO) build -trimpath -o ../../bin/examples/job/billing .
+	cd examples/migrate && CGO_ENABLED=0 $(GO) build -trimpath -o ../../bin/examples/migrate/migrate .
+	rm -rf bin/examples/inventory bin/examples/migrate/sql
+	cp -r examples/migrate/sql bin/examples/migrate/sql
+	cp -r examples/inventory bin/examples/inventory
 
 demo: build
 	./bin/locklab demo

@@ -54,6 +54,8 @@ func (p *prober) check(ctx context.Context, l Lab, s server) error {
 	switch s.kind {
 	case kindLedger:
 		err = p.get(ctx, "http://"+s.node.IP+":8080/healthz")
+	case kindApp:
+		err = p.get(ctx, fmt.Sprintf("http://%s:%d/healthz", s.node.IP, appPort))
 	case kindPostgres:
 		err = p.login(ctx, s.node)
 	case kindNATS:

@@ -78,6 +78,10 @@ type Lab struct {
 	Seed uint64
 	// Extra: not part of the demo unless it is named; the calibration has it all the same.
 	Extra bool
+	// App is the application that takes the lock; empty: the audit's own clients alone.
+	// Fence: it sends its token along, and its database refuses an outdated one.
+	App   Application
+	Fence bool
 	// Letter is the right grade, Exit the right exit status of the audit.
 	Letter string
 	Exit   int
@@ -147,23 +151,28 @@ func All() []Lab {
 	}
 }
 
-// Names of all labs.
-func Names() []string {
-	var names []string
-	for _, l := range All() {
-		names = append(names, l.Name)
+// Everything is All and those of the applications.
+func Everything() []Lab { return append(All(), Applications()...) }
+
+// Names of all labs in All.
+func Names() []string { return names(All()) }
+
+func names(labs []Lab) []string {
+	var list []string
+	for _, l := range labs {
+		list = append(list, l.Name)
 	}
-	return names
+	return list
 }
 
 // Find returns a lab by name, or ErrUnknown.
 func Find(name string) (Lab, error) {
-	for _, l := range All() {
+	for _, l := range Everything() {
 		if l.Name == name {
 			return l, nil
 		}
 	}
-	return Lab{}, Hint(fmt.Errorf("find lab %q: %w", name, ErrUnknown), "labs: "+strings.Join(Names(), ", "))
+	return Lab{}, Hint(fmt.Errorf("find lab %q: %w", name, ErrUnknown), "labs: "+strings.Join(names(Everything()), ", "))
 }
 
 // Role says what lives on a node.

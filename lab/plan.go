@@ -35,7 +35,7 @@ func (l Lab) planText(via []string, restart map[string][]string) string {
 	line("lock:")
 	line("  backend: %s", l.Backend)
 	line("  endpoints: [%s]", quoted(l.Endpoints()))
-	line("  key: %s", Key)
+	line("  key: %q", l.key())
 	line("  ttl: %s", l.ttl())
 	if l.Sentinel {
 		line("  options: {sentinel: %s, fencing_counter: true}   # the endpoints are the Sentinels", masterName)
@@ -58,10 +58,7 @@ func (l Lab) planText(via []string, restart map[string][]string) string {
 		line("    cert: %s", filepath.Join(tlsDir, clientCertFile))
 		line("    key: %s", filepath.Join(tlsDir, clientKeyFile))
 	}
-	line("resource:                # ledger variant: %s", l.Ledger)
-	line("  kind: http")
-	line("  url: %q", l.ledgerURL())
-	line("  token_header: X-Fencing-Token")
+	l.resourceLines(line)
 	l.signalLines(line)
 	line("measure_for: 3s")
 	if l.Seed != 0 {
@@ -110,6 +107,27 @@ func (l Lab) whyRestart() string {
 		return "it makes the user namespace in which postgres is not root"
 	}
 	return "redis-server writes over its command line"
+}
+
+// resourceLines say what the lock protects.
+func (l Lab) resourceLines(line func(string, ...any)) {
+	if l.database() {
+		fencing := "none"
+		if l.Fence {
+			fencing = "ordered"
+		}
+		line("resource:                # the application's database, in a table of the audit's own")
+		line("  kind: postgres")
+		line("  endpoints: [\"%s:%d\"]", l.withRole(RoleResource)[0].IP, postgresPort)
+		line("  username: %s", postgresUser)
+		line("  password: %s        # of nothing but this lab", postgresPassword)
+		line("  options: {fencing: %s, database: %s, table: canary, create: true}   # as the application writes", fencing, postgresUser)
+		return
+	}
+	line("resource:                # ledger variant: %s", l.Ledger)
+	line("  kind: http")
+	line("  url: %q", l.ledgerURL())
+	line("  token_header: X-Fencing-Token")
 }
 
 // signalLines name the clients, and where they tell of what happens to them.

@@ -39,6 +39,7 @@ const (
 	kindPostgres = "postgres"
 	kindNATS     = "nats"
 	kindLedger   = "ledger"
+	kindApp      = "app"
 
 	kindZooKeeper = "zookeeper"
 )
@@ -54,12 +55,23 @@ func (l Lab) servers(locklab, program string) []server {
 		list = append(list, l.sentinels(program)...)
 	}
 	for _, n := range l.withRole(RoleResource) {
+		if l.database() {
+			program, _ := Postgres.Program() // findApp has seen to it
+			list = append(list, postgres(n, locklab, program))
+			continue
+		}
 		list = append(list, server{name: n.Name, node: n, kind: kindLedger, argv: []string{
 			locklab, "serve", "ledger", "--listen", n.IP + ":8080",
 			"--data", filepath.Join(dataDir, n.Name), "--variant", string(l.Ledger),
 		}})
 	}
-	return list
+	return append(list, l.apps(locklab)...)
+}
+
+func postgres(n Node, locklab, program string) server {
+	return server{name: n.Name, node: n, kind: kindPostgres, argv: []string{
+		locklab, "serve", "postgres", "--program", program, "--ip", n.IP, "--data", filepath.Join(dataDir, n.Name),
+	}}
 }
 
 // lockServer is the lock service's part on a node.
@@ -67,9 +79,7 @@ func (l Lab) lockServer(n Node, locklab, program string) server {
 	data := filepath.Join(dataDir, n.Name)
 	switch {
 	case l.Backend == Postgres:
-		return server{name: n.Name, node: n, kind: kindPostgres, argv: []string{
-			locklab, "serve", "postgres", "--program", program, "--ip", n.IP, "--data", data,
-		}}
+		return postgres(n, locklab, program)
 	case l.Backend == NATS:
 		return l.natsServer(n, locklab, data)
 	case l.Backend == ZooKeeper:

@@ -61,6 +61,11 @@ func (l Lab) prepare() (program string, err error) {
 	if strings.HasPrefix(self, inside+"/") {
 		return "", Hint(fmt.Errorf("raise lab: %s would be hidden: a lab has its own %s", self, inside), "move it somewhere else")
 	}
+	if l.App != "" {
+		if err := l.findApp(self); err != nil {
+			return "", err
+		}
+	}
 	return l.Backend.Program()
 }
 

@@ -27,7 +27,7 @@ func newList(base *string) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 			fmt.Fprintln(w, "LAB\tSTATE\tRIGHT GRADE\tTEACHES")
-			for _, l := range lab.All() {
+			for _, l := range lab.Everything() {
 				state := "down"
 				if lab.IsUp(*base, l) {
 					state = "up"
@@ -89,7 +89,7 @@ func newDown(base *string) *cobra.Command {
 			return oneLab(cmd, a)
 		},
 		RunE: func(cmd *cobra.Command, a []string) error {
-			labs := lab.All()
+			labs := lab.Everything()
 			if !all {
 				l, err := lab.Find(a[0])
 				if err != nil {
