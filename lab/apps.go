@@ -113,7 +113,7 @@ func (l Lab) apps(locklab string) []server {
 		case Inventory:
 			argv = append([]string{
 				"node", filepath.Join(folder, "server.js"), "--redis", l.Endpoints()[0], "--listen", fmt.Sprint(appPort),
-				"--ledger", "http://" + resource.IP + ":8080/entries", "--demo-orders", "300", "--work", "2500",
+				"--ledger", "http://" + resource.IP + ":8080/entries", "--demo-orders", "300", "--work", "1000", "--retry", "2500",
 			}, argv...)
 		}
 		if l.Fence {

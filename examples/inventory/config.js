@@ -12,6 +12,7 @@ const settings = {
   listen: ["LISTEN", "8090"], // port of the API and /metrics
   ttl: ["LOCK_TTL_MS", "2000"],
   work: ["WORK_MS", "800"], // how long a shipment takes to prepare
+  retry: ["RETRY_MS", "1000"], // how long to wait for a lock that another instance has
   "demo-orders": ["DEMO_ORDERS_MS", "0"], // place an order of one so often; 0: never
   "log-file": ["LOG_FILE", ""],
 };
@@ -22,7 +23,7 @@ module.exports = function readConfig(argv) {
     options[name] = { type: "string", default: process.env[variable] ?? fallback };
   }
   const { values } = parseArgs({ args: argv, options });
-  for (const name of ["listen", "ttl", "work", "demo-orders"]) {
+  for (const name of ["listen", "ttl", "work", "retry", "demo-orders"]) {
     values[name] = Number(values[name]);
     if (!Number.isInteger(values[name]) || values[name] < 0) throw new Error(`--${name} is not a whole number`);
   }

@@ -48,7 +48,7 @@ async function work() {
       if (await taken(e)) {
         locks.inc({ outcome: "held" });
         log("lock not acquired", { reason: "held by another instance" });
-        await pause(200 + Math.random() * 200);
+        await pause(config.retry * (1 + Math.random() / 4));
         continue;
       }
       queue.shift();

@@ -54,17 +54,18 @@ func (j *job) once(ctx context.Context) {
 // invoice reads the total, works for a while, and writes the next invoice and the new
 // total: read, modify, write, which is what the lock is there for.
 func (j *job) invoice(ctx context.Context, h hold) {
-	total, err := j.books.total(ctx)
+	total, err := j.books.begin(ctx, h.token)
 	if err != nil {
 		j.failed(err, h)
 		return
 	}
+	j.log.Info("run started", "total", total, "token", h.token)
 	select {
 	case <-time.After(j.work):
 	case <-ctx.Done():
 		return
 	}
-	number, err := j.books.write(ctx, h, total+100)
+	number, err := j.books.write(ctx, h.token, total+100)
 	if err != nil {
 		j.failed(err, h)
 		return

@@ -74,7 +74,7 @@ func run(args []string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
-	books, err := openBooks(ctx, c)
+	books, err := openBooks(ctx, c, log)
 	if err != nil {
 		return err
 	}

@@ -36,6 +36,7 @@ const patience = 3 * time.Second
 // errOutdated: a later holder of the mutex has written already.
 var errOutdated = errors.New("a later holder has written already")
 
+// open connects, and waits for a database that is not there yet.
 func (r *runner) open(ctx context.Context, endpoints []string) (err error) {
 	if r.etcd, err = etcd.New(etcd.Config{Endpoints: endpoints, DialTimeout: 5 * time.Second}); err != nil {
 		return err
@@ -43,13 +44,23 @@ func (r *runner) open(ctx context.Context, endpoints []string) (err error) {
 	if r.pool, err = pgxpool.New(ctx, r.postgres); err != nil {
 		return err
 	}
-	return r.do(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(816)"); err != nil {
+	for {
+		err := r.do(ctx, func(ctx context.Context, tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(816)"); err != nil {
+				return err
+			}
+			_, err := tx.Exec(ctx, schema)
+			return err
+		})
+		if err == nil || ctx.Err() != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, schema)
-		return err
-	})
+		r.log.Warn("database is not ready", "reason", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
 }
 
 func (r *runner) close() {
@@ -101,6 +112,11 @@ func (r *runner) once(ctx context.Context) (err error) {
 		return err
 	}
 	r.log.Info("lock acquired", "prefix", r.prefix, "token", token)
+	if err := r.do(ctx, func(ctx context.Context, tx pgx.Tx) error { return r.raise(ctx, tx, token) }); err != nil {
+		r.refused("begin", token, err)
+		return err
+	}
+	r.log.Info("run started", "token", token)
 	// The session is renewed by its own goroutine. Whether it still is, nobody asks: the
 	// work is short, and the lease is long.
 	for _, s := range r.scripts {

@@ -50,7 +50,7 @@ func readScripts(dir string) ([]script, error) {
 }
 
 // apply runs a script that is due, in one transaction with its entry in the history.
-// With fencing, that transaction first raises the schema's token, or finds it higher.
+// The transaction first raises the schema's token.
 func (r *runner) apply(ctx context.Context, s script, token int64) error {
 	due, err := r.due(ctx, s)
 	if err != nil || !due {
@@ -62,14 +62,8 @@ func (r *runner) apply(ctx context.Context, s script, token int64) error {
 		return ctx.Err()
 	}
 	err = r.do(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		if r.fence {
-			raised, err := tx.Exec(ctx, "UPDATE schema_fence SET token = $1 WHERE id = 1 AND token <= $1", token)
-			if err != nil {
-				return err
-			}
-			if raised.RowsAffected() == 0 {
-				return errOutdated
-			}
+		if err := r.raise(ctx, tx, token); err != nil {
+			return err
 		}
 		if _, err := tx.Exec(ctx, s.sql); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
@@ -78,17 +72,36 @@ func (r *runner) apply(ctx context.Context, s script, token int64) error {
 			ON CONFLICT (name) DO UPDATE SET instance = $2, token = $3, runs = schema_history.runs + 1`, s.name, r.instance, token)
 		return err
 	})
-	switch {
-	case errors.Is(err, errOutdated):
-		r.metrics.scripts.WithLabelValues("refused").Inc()
-		r.log.Warn("script refused", "script", s.name, "reason", err, "token", token)
-	case err != nil:
-		r.metrics.scripts.WithLabelValues("failed").Inc()
-	default:
-		r.metrics.scripts.WithLabelValues("applied").Inc()
-		r.log.Info("script applied", "script", s.name, "token", token)
+	if err != nil {
+		r.refused(s.name, token, err)
+		return err
+	}
+	r.metrics.scripts.WithLabelValues("applied").Inc()
+	r.log.Info("script applied", "script", s.name, "token", token)
+	return nil
+}
+
+// raise writes the token into the schema. With fencing, the statement that writes finds
+// no row when a later holder has been there.
+func (r *runner) raise(ctx context.Context, tx pgx.Tx, token int64) error {
+	update := "UPDATE schema_fence SET token = $1 WHERE id = 1"
+	if r.fence {
+		update += " AND token <= $1"
+	}
+	raised, err := tx.Exec(ctx, update, token)
+	if err == nil && raised.RowsAffected() == 0 {
+		err = errOutdated
 	}
 	return err
+}
+
+func (r *runner) refused(what string, token int64, err error) {
+	if !errors.Is(err, errOutdated) {
+		r.metrics.scripts.WithLabelValues("failed").Inc()
+		return
+	}
+	r.metrics.scripts.WithLabelValues("refused").Inc()
+	r.log.Warn("script refused", "script", what, "reason", err, "token", token)
 }
 
 func (r *runner) due(ctx context.Context, s script) (bool, error) {
