@@ -65,6 +65,32 @@ func (l Lab) key() string {
 	return Key
 }
 
+// appLines say how the holder is found, and where its writes show. The application itself
+// is not touched, and knows nothing of it.
+func (l Lab) appLines(line func(string, ...any)) {
+	owner := `owner: '^(?P<node>[^/]+)/'`
+	accepted, refused := `(run started|script applied).*token=(?P<token>\d+)`, `script refused.*token=(?P<token>\d+)`
+	switch l.App {
+	case Job:
+		owner = `owner: '^(?P<node>[^/]+)/\d+/(?P<token>\d+)$'`
+		accepted, refused = `(run started|invoice written).*token=(?P<token>\d+)`, `invoice refused.*token=(?P<token>\d+)`
+	case Inventory:
+		owner = "connection: true   # redlock's values are random: whose connection asked Redis last?"
+		accepted, refused = "stock written", ""
+	}
+	line("clients:")
+	line("  observe:               # the application as it runs, unchanged")
+	line("    %s", owner)
+	line("    process: {port: %d}", appPort)
+	line("    effects:")
+	line("      log: %s", appLog("{node}"))
+	line("      accepted: '%s'", accepted)
+	if refused != "" {
+		line("      refused: '%s'", refused)
+	}
+	line("signals: {metrics: [http://%s:%d/metrics]}", l.withRole(RoleClient)[1].IP, appPort)
+}
+
 // appFolder is where `make examples` puts an application: beside locklab.
 func (l Lab) appFolder(locklab string) string {
 	return filepath.Join(filepath.Dir(locklab), "examples", string(l.App))

@@ -64,7 +64,11 @@ func (l Lab) planText(via []string, restart map[string][]string) string {
 	if l.Seed != 0 {
 		line("seed: %d                  # draws two shapes more for partition-lock-servers", l.Seed)
 	}
-	line("safety: {allow: [server-clock]}   # nobody else's lock is here")
+	if l.App == "" {
+		line("safety: {allow: [server-clock]}   # nobody else's lock is here")
+	} else {
+		line("safety: {allow_harm: true}   # what a paused run writes late is let through: it is a lab")
+	}
 	line("nodes:                   # via: how lockaudit runs its agent there")
 	for _, n := range l.Nodes() {
 		command := append(append([]string{}, via...), n.Name, "--")
@@ -132,6 +136,10 @@ func (l Lab) resourceLines(line func(string, ...any)) {
 
 // signalLines name the clients, and where they tell of what happens to them.
 func (l Lab) signalLines(line func(string, ...any)) {
+	if l.App != "" {
+		l.appLines(line)
+		return
+	}
 	if !l.Signals {
 		line("clients: {builtin: true}")
 		return
@@ -151,6 +159,9 @@ func (l Lab) signalLines(line func(string, ...any)) {
 // left out, so that all labs together stay short.
 func (l Lab) probes() (list []string, why string) {
 	switch {
+	case l.App != "":
+		return []string{"inspect-deployment", "measure-network", "measure-pauses", "measure-renewals", "pause-holder-past-ttl"},
+			"what looks, and the five steps on the application's own processes"
 	case l.Silent:
 		return []string{"inspect-deployment", "contend"}, "about the signals alone; etcd-signals has the rest"
 	case l.Signals:
