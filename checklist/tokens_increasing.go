@@ -50,6 +50,8 @@ func judgeTokens(run record.Run) Finding {
 		switch {
 		case e.Op != history.OpAcquire || e.Type != history.OK || e.Grant == nil:
 			continue
+		case observedApplication(run) && e.Grant.Token.IsZero():
+			continue // it was seen from outside, where no token shows
 		case e.Grant.Token.Order == nil:
 			unordered++
 		default:
@@ -63,6 +65,8 @@ func judgeTokens(run record.Run) Finding {
 	switch {
 	case unordered > 0:
 		f.Outcome, f.Summary = Fail, fmt.Sprintf("%s of %d carry no number that could be compared", count(unordered, "grant"), ordered+unordered)
+	case ordered == 0 && observedApplication(run):
+		f.Summary = "which tokens the application's grants carry cannot be seen from outside"
 	case ordered < 2:
 		f.Summary = "fewer than two grants to compare"
 	default:

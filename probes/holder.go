@@ -36,6 +36,8 @@ type sight struct {
 	owner        string // as the holder wrote it: for no record
 	left, lease  time.Duration
 	asked, heard time.Duration // on the clock of the history
+	// began is when the first look of all was asked: what was before it is another trial's.
+	began time.Duration
 	// unseen is when the look before, which did not show this holder, was asked; it is
 	// asked itself if there was none.
 	unseen time.Duration
@@ -54,8 +56,9 @@ func (w *holderWatch) look(ctx context.Context) (sight, error) {
 	if h.Held {
 		s.id = holdID(h)
 	}
+	s.began = s.asked
 	if w.last.heard > 0 {
-		s.unseen = w.last.unseen
+		s.began, s.unseen = w.last.began, w.last.unseen
 		if w.last.id != s.id {
 			s.unseen = w.last.asked
 		}
@@ -100,7 +103,10 @@ func (w *holderWatch) until(ctx context.Context, limit time.Duration, wanted fun
 // resolve finds the process of the holder that was just seen.
 func (w *holderWatch) resolve(ctx context.Context, s sight) (Instance, error) {
 	in, err := w.t.Stage.Instance(ctx, Who{Owner: s.owner})
-	if !errors.Is(err, errNeedsPeers) {
+	switch {
+	case err != nil && s.owner == "" && !errors.Is(err, errNeedsPeers):
+		return w.signed(ctx, s, err)
+	case !errors.Is(err, errNeedsPeers):
 		return in, err
 	}
 	reply := w.observer.proc.Conn().Do(ctx, clients.Request{Op: clients.OpPeers, Key: w.t.RealKey})
@@ -118,6 +124,25 @@ func (w *holderWatch) resolve(ctx context.Context, s sight) (Instance, error) {
 		peers = w.always(peers)
 	}
 	return w.t.Stage.Instance(ctx, Who{Owner: s.owner, Peers: peers})
+}
+
+// signLimit bounds how long a holder may take, once it holds, to say who it is.
+const signLimit = time.Second
+
+// signed waits for a holder that writes its name into the key after it was granted, as
+// with etcd's concurrency.Mutex, whose keys are made empty. why is what is wrong with
+// one that never does.
+func (w *holderWatch) signed(ctx context.Context, s sight, why error) (Instance, error) {
+	now, ok, err := w.until(ctx, signLimit, func(now sight) (bool, error) { return now.owner != "" || now.id != s.id, nil })
+	switch {
+	case err != nil:
+		return nil, err
+	case !ok:
+		return nil, why
+	case now.id != s.id:
+		return nil, fmt.Errorf("%w: the holder gave the lock back before it said who it is", ErrPremise)
+	}
+	return w.t.Stage.Instance(ctx, Who{Owner: now.owner})
 }
 
 // always keeps the connections from hosts that were among the peers of this hold each
@@ -171,9 +196,9 @@ func (t *Trial) grant(observer *party, actor string, in Instance, s sight) {
 	}
 	ttl := t.ttl(s)
 	switch renewed := s.asked + s.left - ttl; {
-	case ttl > 0 && renewed > 0:
+	case ttl > 0 && renewed >= s.began:
 		e.At = renewed // the latest renewal, or the grant itself
-	case ttl > 0: // before the clock of the record began: what is known is the rest
+	case ttl > 0: // before anybody looked: what is known is the rest
 		e.At, ttl = s.asked, s.left
 	}
 	invoke := t.record(e)

@@ -97,10 +97,7 @@ func (o *observed) findA(ctx context.Context) error {
 	case !ok:
 		return fmt.Errorf("%w: the holder of %s changed too quickly to be found", ErrPremise, t.RealKey)
 	}
-	o.since = s
-	o.actors[o.a.ID()] = "a"
-	t.record(history.Event{Actor: "a", Node: o.a.Node(), Op: history.OpStart, Type: history.OK, Step: o.a.String()})
-	t.grant(o.watch.observer, "a", o.a, s)
+	o.caught(s)
 	if !t.Observe.AllowHarm {
 		return t.unrecorded()
 	}
@@ -110,6 +107,15 @@ func (o *observed) findA(ctx context.Context) error {
 		return slices.Contains(seen, "a"), err
 	})
 	return errors.Join(err, t.unrecorded())
+}
+
+// caught records that A was found, and that it holds.
+func (o *observed) caught(s sight) {
+	o.since = s
+	o.actors[o.a.ID()] = "a"
+	// As of the first look: a judge takes what an actor did before for another party's.
+	o.t.record(history.Event{Actor: "a", Node: o.a.Node(), Op: history.OpStart, Type: history.OK, Step: o.a.String(), At: s.began})
+	o.t.grant(o.watch.observer, "a", o.a, s)
 }
 
 // stopA pauses A, makes sure that it was caught with the lock, and cuts it off from the
