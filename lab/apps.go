@@ -31,8 +31,8 @@ func Applications() []Lab {
 			Teaches: "a scheduled job in Go, redsync on 1 Redis, invoices in PostgreSQL: a paused run writes over the next one's",
 		},
 		{
-			Name: "example-job-fenced", Backend: Redis, Servers: 1, App: Job, Fence: true, Letter: "F", Exit: 1,
-			Teaches: "the same, and PostgreSQL refuses outdated tokens: what is left is a Redis that forgets locks",
+			Name: "example-job-fenced", Backend: Redis, Servers: 1, App: Job, Fence: true, Letter: "D", Exit: 1,
+			Teaches: "the same, and PostgreSQL refuses outdated tokens: what is left is a single Redis",
 		},
 		{
 			Name: "example-inventory", Backend: Redis, Servers: 1, App: Inventory, Ledger: ledger.None, Letter: "F", Exit: 1,
@@ -76,7 +76,7 @@ func (l Lab) appLines(line func(string, ...any)) {
 		accepted, refused = `(run started|invoice written).*token=(?P<token>\d+)`, `invoice refused.*token=(?P<token>\d+)`
 	case Inventory:
 		owner = "connection: true   # redlock's values are random: whose connection asked Redis last?"
-		accepted, refused = "stock written", ""
+		accepted, refused = "msg=\"order (reserved|picked|packed|labelled|shipped)\"", ""
 	}
 	line("clients:")
 	line("  observe:               # the application as it runs, unchanged")
@@ -134,12 +134,12 @@ func (l Lab) apps(locklab string) []server {
 		case Migrate:
 			argv = append([]string{
 				filepath.Join(folder, "migrate"), "--etcd", strings.Join(l.Endpoints(), ","), "--postgres", dsn, "--listen", listen,
-				"--dir", filepath.Join(folder, "sql"), "--every", "300ms", "--work", "800ms", "--ttl", "2s",
+				"--dir", filepath.Join(folder, "sql"), "--every", "500ms", "--work", "250ms", "--ttl", "2s",
 			}, argv...)
 		case Inventory:
 			argv = append([]string{
 				"node", filepath.Join(folder, "server.js"), "--redis", l.Endpoints()[0], "--listen", fmt.Sprint(appPort),
-				"--ledger", "http://" + resource.IP + ":8080/entries", "--demo-orders", "300", "--work", "1000", "--retry", "2500",
+				"--ledger", "http://" + resource.IP + ":8080/entries", "--demo-orders", "300", "--work", "2500", "--retry", "6000",
 			}, argv...)
 		}
 		if l.Fence {

@@ -37,13 +37,10 @@ async function work() {
     }
     const order = queue[0];
     try {
-      const pieces = await stock.change(order.pieces, order.id, () => {
-        locks.inc({ outcome: "acquired" });
-        log("lock acquired", { order: order.id });
-      });
+      await stock.change(order.pieces, order.id, log);
       queue.shift();
+      locks.inc({ outcome: "acquired" });
       orders.inc({ outcome: "done" });
-      log("stock written", { order: order.id, pieces });
     } catch (e) {
       if (await taken(e)) {
         locks.inc({ outcome: "held" });

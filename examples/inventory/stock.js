@@ -31,24 +31,28 @@ class Stock {
     return JSON.parse((await answer.json()).value).pieces;
   }
 
-  async write(pieces, order) {
+  async write(value, order) {
     const answer = await fetch(this.url, {
       method: "POST",
       headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ value: JSON.stringify({ pieces, by: this.config.instance }), op_id: order }),
+      body: JSON.stringify({ value: JSON.stringify({ ...value, by: this.config.instance }), op_id: order }),
       signal: AbortSignal.timeout(PATIENCE),
     });
     if (!answer.ok) throw new Error(`ledger: status ${answer.status}`);
   }
 
-  // change adds to the stock: read, modify, write. redlock renews the lock while this
-  // runs; that it tells of a lost lock in its signal, nobody here looks at.
-  change(by, order, locked) {
+  // change adds to the stock, step by step: read, modify, write. redlock renews the lock
+  // while this runs; that it tells of a lost lock in its signal, nobody here looks at.
+  change(by, order, tell) {
     return this.redlock.using([`inventory:${this.config.sku}`], this.config.ttl, async () => {
-      locked();
-      const pieces = (await this.read()) + by;
-      await new Promise((resolve) => setTimeout(resolve, this.config.work));
-      await this.write(pieces, order);
+      tell("lock acquired", { order });
+      let pieces = await this.read();
+      for (const step of ["reserved", "picked", "packed", "labelled", "shipped"]) {
+        if (step === "shipped") pieces += by;
+        await this.write({ pieces, step }, `${order}-${step}`);
+        tell(`order ${step}`, { order, pieces });
+        if (step !== "shipped") await new Promise((resolve) => setTimeout(resolve, this.config.work / 4));
+      }
       return pieces;
     });
   }

@@ -45,33 +45,36 @@ func (j *job) once(ctx context.Context) {
 	}
 	j.metrics.lock.WithLabelValues("acquired").Inc()
 	j.log.Info("lock acquired", "key", j.key, "token", hold.token)
-	j.invoice(ctx, hold)
+	j.run(ctx, hold)
 	if err := hold.release(ctx); err != nil {
 		j.log.Warn("lock not released", "key", j.key, "reason", err)
 	}
 }
 
-// invoice reads the total, works for a while, and writes the next invoice and the new
-// total: read, modify, write, which is what the lock is there for.
-func (j *job) invoice(ctx context.Context, h hold) {
+// run reads the total and writes invoices, each with the new total, which takes a while
+// each time: read, modify, write, which is what the lock is there for.
+func (j *job) run(ctx context.Context, h hold) {
 	total, err := j.books.begin(ctx, h.token)
 	if err != nil {
 		j.failed(err, h)
 		return
 	}
 	j.log.Info("run started", "total", total, "token", h.token)
-	select {
-	case <-time.After(j.work):
-	case <-ctx.Done():
-		return
+	for range j.batch {
+		select {
+		case <-time.After(j.work):
+		case <-ctx.Done():
+			return
+		}
+		total += 100
+		number, err := j.books.write(ctx, h.token, total)
+		if err != nil {
+			j.failed(err, h)
+			return
+		}
+		j.metrics.invoices.WithLabelValues("written").Inc()
+		j.log.Info("invoice written", "number", number, "total", total, "token", h.token)
 	}
-	number, err := j.books.write(ctx, h.token, total+100)
-	if err != nil {
-		j.failed(err, h)
-		return
-	}
-	j.metrics.invoices.WithLabelValues("written").Inc()
-	j.log.Info("invoice written", "number", number, "total", total+100, "token", h.token)
 }
 
 func (j *job) failed(err error, h hold) {

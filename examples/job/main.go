@@ -19,6 +19,7 @@ import (
 type config struct {
 	redis, postgres, key, instance, listen, logFile string
 	every, work, ttl                                time.Duration
+	batch                                           int
 	fence                                           bool
 }
 
@@ -42,8 +43,9 @@ func readConfig(args []string) (config, error) {
 	f.StringVar(&c.instance, "instance", env("INSTANCE", host), "name of this instance")
 	f.StringVar(&c.listen, "listen", env("LISTEN", ":9464"), "address of /metrics and /healthz")
 	f.StringVar(&c.logFile, "log-file", env("LOG_FILE", ""), "append the log to this file instead of stderr")
-	f.DurationVar(&c.every, "every", time.Second, "how often the job is due")
-	f.DurationVar(&c.work, "work", 800*time.Millisecond, "how long an invoice takes")
+	f.DurationVar(&c.every, "every", 2*time.Second, "how often the job is due")
+	f.DurationVar(&c.work, "work", 200*time.Millisecond, "how long an invoice takes")
+	f.IntVar(&c.batch, "batch", 6, "how many invoices a run writes")
 	f.DurationVar(&c.ttl, "ttl", 2*time.Second, "lease of the lock")
 	f.BoolVar(&c.fence, "fence", env("FENCE", "") == "true", "let the database refuse what an outdated holder writes")
 	return c, f.Parse(args)
