@@ -6,13 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/lockaudit/lockaudit/audit"
 	"github.com/lockaudit/lockaudit/plan"
 	"github.com/spf13/cobra"
 )
@@ -73,7 +73,7 @@ const (
 	usualPlace = "/usr/local/bin/" + agentName
 )
 
-func pushAll(cmd *cobra.Command, path string, names []string, f pushFlags) error {
+func pushAll(cmd *cobra.Command, planPath string, names []string, f pushFlags) error {
 	if f.format != "text" && f.format != "json" {
 		return usage("--format %q: text or json", f.format)
 	}
@@ -83,16 +83,16 @@ func pushAll(cmd *cobra.Command, path string, names []string, f pushFlags) error
 	if f.to != "" && !plainPath(f.to) {
 		return usage("--to %q: an absolute path of letters, digits and ._+- is needed", f.to)
 	}
-	p, _, err := plan.Load(path)
+	p, _, err := plan.Load(planPath)
 	if err != nil {
 		return couldNotRun(err)
 	}
-	nodes, err := (&nodeFlags{names: names}).nodes([]string{path})
+	nodes, err := (&nodeFlags{names: names}).nodes([]string{planPath})
 	if err != nil {
 		return err
 	}
 	if f.binary == "" {
-		f.binary = audit.Beside(agentName)
+		f.binary = ownAgent()
 	}
 	agent, err := readProgram(f.binary)
 	if err != nil {
@@ -119,6 +119,19 @@ func pushAll(cmd *cobra.Command, path string, names []string, f pushFlags) error
 	}
 	going.Wait()
 	return printPushed(cmd, done, f.format)
+}
+
+// ownAgent is the agent of the same build: beside this program, and only then on PATH.
+func ownAgent() string {
+	if self, err := os.Executable(); err == nil {
+		if beside := path.Join(path.Dir(self), agentName); exists(beside) {
+			return beside
+		}
+	}
+	if found, err := exec.LookPath(agentName); err == nil {
+		return found
+	}
+	return agentName
 }
 
 // pushed is what became of one node, and a line of the JSON output.

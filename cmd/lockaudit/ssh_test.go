@@ -28,6 +28,10 @@ func newSite(t *testing.T) *site {
 	t.Helper()
 	s := &site{Machine: sshtest.Start(t), t: t, bin: buildAgent(t), dir: t.TempDir()}
 	buildAuditor(t, s.bin)
+	// Another one on PATH is not the one that is copied.
+	if err := os.WriteFile(filepath.Join(s.dir, "lockaudit-agent"), []byte("another build"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	return s
 }
 
@@ -60,6 +64,7 @@ func (s *site) run(status int, args ...string) (stdout, stderr string) {
 	s.t.Helper()
 	cmd := exec.Command(filepath.Join(s.bin, "lockaudit"), args...)
 	cmd.Dir = s.dir
+	cmd.Env = append(os.Environ(), "PATH="+s.dir+string(os.PathListSeparator)+os.Getenv("PATH"))
 	var out, log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &log
 	err := cmd.Run()
