@@ -43,7 +43,7 @@ func (s *servers) quorum() bool {
 
 // votes says whether a lock service decides by a majority of its servers.
 func votes(backend string) bool {
-	return slices.Contains([]string{"etcd", "redlock", "zookeeper", "consul"}, backend)
+	return slices.Contains([]string{"etcd", "nats", "redlock", "zookeeper"}, backend)
 }
 
 // clientVotes says whether it is the clients that count the majority, of servers that know

@@ -41,7 +41,7 @@ func TestSignalsRefused(t *testing.T) {
 		"signals: {metrics: file:///etc/passwd}":             "not a URL",
 		"signals: {metrics: {a: b}}":                         "",
 		"signals: {log: {file: app.log}}":                    "absolute path",
-		"signals: {rules: alerts.yml}":                      "without signals.metrics",
+		"signals: {rules: alerts.yml}":                       "without signals.metrics",
 		"signals: {gc_log: /var/log/gc.log}":                 "without signals.process",
 		"signals: {process: java, gc_log: gc.log}":           "not an absolute path",
 		"signals: {process: {unit: a.service, port: 1}}":     "named in 2 ways: unit a.service, port 1",

@@ -23,8 +23,8 @@ func tapCommand() *cobra.Command {
 		Long: `Stands before the HTTP resource that the lock protects, and writes down a JSON line
 for each request: its number, time, sender, method, path, fencing token, and the status
 that the resource answered. No body, no query and no other header is recorded, and what
-is let through is let through as it came. Writes go through one at a time, so that their numbers are the order
-of their effects; reads are not held up.
+is let through is let through as it came. Writes go through one at a time, so that their
+numbers are the order of their effects; reads are not held up.
 
 A plan names the record as clients.observe.effects.tap, and the audit then sees the
 application's writes: docs/observe.md. Let the application's URL lead to the tap, and the
