@@ -202,6 +202,8 @@ func (l Lab) probes() (list []string, why string) {
 			"inspect-deployment", "measure-network", "measure-pauses", "contend", "token-battery", "replay-operation",
 			"double-execution", "isolate-lock-leader", "crash-lock-primary", "restart-lock-server",
 		}, "about failover and restart; redis-single has the rest"
+	case l.Backend == ZooKeeper:
+		return allBut(delayWrite, measureRenewals), "all but two that other labs show"
 	case l.Split:
 		return allBut(delayWrite, loseReply), "all but two that redis-single and etcd-unfenced show"
 	case l.Backend == Redis:
