@@ -105,7 +105,7 @@ func (o *observed) restart(ctx context.Context) error {
 		})
 	}
 	if err != nil {
-		return fmt.Errorf("A still tries to write with a lock that it has lost, and could not be started again; the cut ends by itself: %w", err)
+		return fmt.Errorf("the application (A) still tries to write with a lock that it has lost, and could not be started again; the cut ends by itself: %w", err)
 	}
 	return nil
 }

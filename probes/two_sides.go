@@ -73,7 +73,7 @@ func (t *Trial) restartCutOff(ctx context.Context, name string) (p *party, err e
 	case ended != nil:
 		return nil, ended
 	case !started:
-		return nil, fmt.Errorf("client %s does not start within %s while servers are cut off: %w: %v", name, workLimit, errOutcome, err)
+		return nil, fmt.Errorf("client %s does not start within %s while servers are cut off: %w: %s", name, workLimit, errOutcome, err.Error())
 	}
 	return p, nil
 }

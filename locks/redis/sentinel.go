@@ -48,7 +48,7 @@ func known(t locks.Target, o options) error {
 		if err == nil {
 			return nil
 		}
-		failed = errors.Join(failed, fmt.Errorf("Sentinel %s: %w", e, err))
+		failed = errors.Join(failed, fmt.Errorf("ask Sentinel %s: %w", e, err))
 	}
 	return failed
 }
