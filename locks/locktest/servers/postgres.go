@@ -92,7 +92,12 @@ func (p PostgresTemplate) StartIn(tb testing.TB, dir string, settings ...string)
 		tb.Fatal(err)
 	}
 	port := strconv.Itoa(conformance.Port(tb))
-	argv := []string{"-D", dir, "-p", port, "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "shared_buffers=16MB"}
+	// The memory of a server that is killed lies in its directory, and not in /dev/shm
+	// for ever.
+	argv := []string{
+		"-D", dir, "-p", port, "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=",
+		"-c", "shared_buffers=16MB", "-c", "dynamic_shared_memory_type=mmap",
+	}
 	for _, s := range settings {
 		argv = append(argv, "-c", s)
 	}
