@@ -178,13 +178,12 @@ func hasten(ctx context.Context, id string) error {
 		if err != nil || pid == 0 {
 			return err
 		}
-		if err := poke(pid, id); err != nil {
-			return err
-		}
+		// One that is just becoming the server cannot be opened, either: the next look tells.
+		failed := poke(pid, id)
 		select {
 		case <-time.After(2 * time.Millisecond):
 		case <-ctx.Done():
-			return fmt.Errorf("standby process %d does not start the server: %w", pid, ctx.Err())
+			return errors.Join(fmt.Errorf("standby process %d does not start the server: %w", pid, ctx.Err()), failed)
 		}
 	}
 }
