@@ -123,7 +123,17 @@ func pair(t *testing.T) (a, b *host) {
 	t.Helper()
 	a, b = newHost(t), newHost(t)
 	cable(a, b, "eth0", 0)
+	for _, h := range []*host{a, b} {
+		h.settled()
+	}
 	return a, b
+}
+
+// settled waits until the kernel has made the routes of a new interface, those of IPv6 too:
+// what a fault leaves behind is told by comparing.
+func (h *host) settled() {
+	h.t.Helper()
+	await(h.t, func() bool { return strings.Contains(h.snapshot(), "Dst: fe80::/64") })
 }
 
 // cable connects two hosts in the network 10.99.n.0/24 and fd99:0:0:n::/64.
