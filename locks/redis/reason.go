@@ -31,13 +31,14 @@ func reason(ctx context.Context, config *redis.Options, err error) error {
 	if errors.As(err, &answered) || !silent {
 		return nil // it said why
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reasonLimit)
-	defer cancel()
+	ctx = context.WithoutCancel(ctx)
 	if config.TLSConfig != nil {
 		if alert := lastWord(ctx, config); alert != nil {
 			return alert
 		}
 	}
+	ctx, cancel := context.WithTimeout(ctx, reasonLimit)
+	defer cancel()
 	conn, err := dialOnce(ctx, config.Addr)
 	if err != nil {
 		return err
@@ -73,6 +74,8 @@ func dialOnce(ctx context.Context, addr string) (net.Conn, error) {
 // the client's certificate only then, and what it says of it is lost when something was
 // written to it meanwhile. nil: it says nothing.
 func lastWord(ctx context.Context, config *redis.Options) error {
+	ctx, cancel := context.WithTimeout(ctx, reasonLimit)
+	defer cancel()
 	raw, err := dialOnce(ctx, config.Addr)
 	if err != nil {
 		return nil // the caller's own attempt says it
